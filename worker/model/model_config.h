@@ -1,0 +1,58 @@
+// Sizes and constants of a model, read from config.json or GGUF metadata and never from code.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace quartet::model {
+
+enum class Architecture { kQwen2, kLlama };
+
+// How positions become angles. Formulas: transformers, modeling_rope_utils.py.
+struct RopeConfig {
+  enum class Type { kNone, kLinear, kDynamic, kYarn, kLlama3 };
+  Type type = Type::kNone;
+  double theta = 10000;
+  double factor = 1;
+  int64_t original_max_position_embeddings = 0;
+  // yarn
+  std::optional<double> attention_factor;
+  double beta_fast = 32;
+  double beta_slow = 1;
+  std::optional<double> mscale;
+  std::optional<double> mscale_all_dim;
+  // llama3
+  double low_freq_factor = 1;
+  double high_freq_factor = 4;
+};
+
+struct ModelConfig {
+  Architecture architecture = Architecture::kQwen2;
+  int64_t vocab_size = 0;  // rows of the embedding and of the logits
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int num_layers = 0;
+  int num_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  float rms_norm_eps = 1e-6f;
+  bool tie_word_embeddings = false;
+  bool qkv_bias = false;
+  int64_t max_position_embeddings = 0;
+  RopeConfig rope;
+  std::vector<int32_t> eos_token_ids;  // config.json's and generation_config.json's, joined
+  std::string name;                    // what the files call the model
+};
+
+// Sampling defaults from generation_config.json; what is not there is unset.
+struct GenerationConfig {
+  std::optional<float> temperature;
+  std::optional<float> top_p;
+  std::optional<int32_t> top_k;
+  std::optional<float> min_p;
+  std::optional<float> repetition_penalty;
+};
+
+}  // namespace quartet::model
