@@ -1,5 +1,5 @@
-// Starts a gRPC server with health and reflection, and ends it in order. Also what every process of the cluster does at
-// its start: signals and dying with its parent.
+// Starts a gRPC server with health and reflection, and ends it in order. Also what every process of
+// the cluster does at its start: signals and dying with its parent.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -23,8 +23,8 @@ struct ServerOptions {
 // Thread-safe.
 class ServerRunner {
  public:
-  // Listens and serves `services` (not owned; they must outlive the runner). Health starts as NOT_SERVING for all names.
-  // Returns UNAVAILABLE with the address if it can't be bound.
+  // Listens and serves `services` (not owned; they must outlive the runner). Health starts as
+  // NOT_SERVING for all names. Returns UNAVAILABLE with the address if it can't be bound.
   static absl::StatusOr<std::unique_ptr<ServerRunner>> Start(
       const ServerOptions& options, const std::vector<grpc::Service*>& services);
   ~ServerRunner();
@@ -46,7 +46,8 @@ class ServerRunner {
 void BlockTerminationSignals();
 // Waits for SIGTERM or SIGINT, which must be blocked; returns the signal's number.
 int WaitForTermination();
-// Asks the kernel to send SIGTERM to this process when its parent dies; ends at once if it already has.
+// Asks the kernel to send SIGTERM to this process when its parent dies; ends at once if it already
+// has.
 void DieWithParent(pid_t expected_parent);
 
 }  // namespace quartet::common

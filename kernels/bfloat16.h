@@ -1,4 +1,5 @@
-// bfloat16: the upper half of a float32. A type of our own, because the toolkit's lacks host arithmetic.
+// bfloat16: the upper half of a float32. A type of our own, because the toolkit's lacks host
+// arithmetic.
 #pragma once
 
 #include <bit>

@@ -1,4 +1,5 @@
-// A pointer into a device's memory. Host code may compute with it but not look behind it; only kernels call raw().
+// A pointer into a device's memory. Host code may compute with it but not look behind it; only
+// kernels call raw().
 #pragma once
 
 #include <cstddef>
@@ -14,8 +15,8 @@ class DevicePtr {
   explicit DevicePtr(T* raw) : raw_(raw) {}
   // DevicePtr<float> converts to DevicePtr<const float>.
   template <typename U>
-    requires std::is_convertible_v<U*, T*>
-  DevicePtr(DevicePtr<U> other) : raw_(other.raw()) {}  // NOLINT: implicit like a pointer's
+  requires std::is_convertible_v<U*, T*> DevicePtr(DevicePtr<U> other)
+      : raw_(other.raw()) {}  // NOLINT: implicit like a pointer's
 
   explicit operator bool() const { return raw_ != nullptr; }
   DevicePtr operator+(int64_t elements) const { return DevicePtr(raw_ + elements); }

@@ -1,5 +1,5 @@
-// What the sampler needs for one row of logits, and what it answers. Plain structs that know no device. The pointers in
-// SampleRow point into host memory; a device copies what it needs.
+// What the sampler needs for one row of logits, and what it answers. Plain structs that know no
+// device. The pointers in SampleRow point into host memory; a device copies what it needs.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ struct LogitBias {
   float bias = 0;
 };
 
-// One row to sample. Order of operations: allowed tokens -> logit_bias -> repetition -> frequency / presence ->
-// temperature -> min_p -> top_k -> top_p. Log-probabilities are of the raw logits.
+// One row to sample. Order of operations: allowed tokens -> logit_bias -> repetition -> frequency /
+// presence -> temperature -> min_p -> top_k -> top_p. Log-probabilities are of the raw logits.
 struct SampleRow {
   int64_t logits_row = 0;  // which row of the logits
   float temperature = 1;   // 0: greedy (the lowest id wins a tie)
@@ -31,13 +31,15 @@ struct SampleRow {
   float presence_penalty = 0;
   float frequency_penalty = 0;
   uint64_t seed = 0;
-  uint32_t choice_index = 0;   // Philox counter: (seed, choice_index, output_index). Salmon et al. 2011.
-  uint32_t output_index = 0;   // tokens of output before this one
+  uint32_t choice_index =
+      0;  // Philox counter: (seed, choice_index, output_index). Salmon et al. 2011.
+  uint32_t output_index = 0;  // tokens of output before this one
   std::span<const LogitBias> logit_bias;
-  std::span<const TokenCount> counts;    // every distinct token of prompt and output; needed only with penalties
-  std::span<const int32_t> banned_ids;   // never sampled at this step (end ids before min_tokens)
+  std::span<const TokenCount>
+      counts;  // every distinct token of prompt and output; needed only with penalties
+  std::span<const int32_t> banned_ids;     // never sampled at this step (end ids before min_tokens)
   std::span<const uint32_t> allowed_mask;  // one bit an id, or empty: all
-  int32_t num_logprobs = -1;  // -1: none; else alternatives beside the sampled token
+  int32_t num_logprobs = -1;               // -1: none; else alternatives beside the sampled token
 };
 
 struct TokenLogprob {

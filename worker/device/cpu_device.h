@@ -16,7 +16,8 @@ struct CpuDeviceOptions {
   std::string instruction_set = "auto";
 };
 
-// Returns INVALID_ARGUMENT if the instruction set is unknown, FAILED_PRECONDITION if this CPU lacks it.
+// Returns INVALID_ARGUMENT if the instruction set is unknown, FAILED_PRECONDITION if this CPU lacks
+// it.
 absl::StatusOr<std::unique_ptr<Device>> NewCpuDevice(const CpuDeviceOptions& options);
 
 }  // namespace quartet::device

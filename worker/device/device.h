@@ -1,5 +1,5 @@
-// The seam for hardware: memory, ordered queues and the operations of kernels/ops.h. Nothing outside worker/device and
-// kernels knows the kind of device.
+// The seam for hardware: memory, ordered queues and the operations of kernels/ops.h. Nothing
+// outside worker/device and kernels knows the kind of device.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ class Memory {
   virtual int64_t bytes() const = 0;
 };
 
-// Operations run in the order in which they were enqueued. The calls return errors of enqueueing only; results are there
-// after Wait(). One thread at a time.
+// Operations run in the order in which they were enqueued. The calls return errors of enqueueing
+// only; results are there after Wait(). One thread at a time.
 class Queue {
  public:
   virtual ~Queue() = default;
@@ -41,8 +41,8 @@ class Queue {
   virtual absl::Status Swiglu(const kernels::SwigluArgs& args) = 0;
   virtual absl::Status GatherRows(const kernels::GatherRowsArgs& args) = 0;
 
-  // Samples `rows` from `logits` [num_rows, vocab_size] f32; ids from `sample_limit` up are never sampled. `out` is filled after
-  // Wait(), one entry a row.
+  // Samples `rows` from `logits` [num_rows, vocab_size] f32; ids from `sample_limit` up are never
+  // sampled. `out` is filled after Wait(), one entry a row.
   virtual absl::Status Sample(kernels::DevicePtr<const float> logits, int64_t vocab_size,
                               int64_t sample_limit, std::span<const kernels::SampleRow> rows,
                               std::vector<kernels::SampledToken>* out) = 0;
@@ -69,8 +69,9 @@ class Device {
 
   // Bytes of a packed weight matrix of this shape.
   virtual int64_t PackedBytes(int64_t rows, int64_t cols) const = 0;
-  // Packs `num_rows` rows (host memory, bf16, [num_rows, weight.cols]) into rows [first_row, first_row + num_rows) of `weight`.
-  // Rows that were never packed are zero. Calls for disjoint groups of 64 rows may run in parallel.
+  // Packs `num_rows` rows (host memory, bf16, [num_rows, weight.cols]) into rows [first_row,
+  // first_row + num_rows) of `weight`. Rows that were never packed are zero. Calls for disjoint
+  // groups of 64 rows may run in parallel.
   virtual absl::Status PackRows(const kernels::PackedMatrix& weight, int64_t first_row,
                                 int64_t num_rows, const kernels::bfloat16* rows) = 0;
 

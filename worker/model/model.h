@@ -10,15 +10,18 @@
 
 namespace quartet::model {
 
-// One shard of a model with its KV cache. One thread at a time; all ranks run the same steps in the same order.
+// One shard of a model with its KV cache. One thread at a time; all ranks run the same steps in the
+// same order.
 class Model {
  public:
   virtual ~Model() = default;
 
-  // Runs one forward pass. Logits of input.logits_rows stay with the model on rank 0 until the next call.
+  // Runs one forward pass. Logits of input.logits_rows stay with the model on rank 0 until the next
+  // call.
   virtual absl::Status Forward(const StepInput& input) = 0;
 
-  // Rank 0 only: samples from the last Forward's logits; SampleRow::logits_row counts in input.logits_rows.
+  // Rank 0 only: samples from the last Forward's logits; SampleRow::logits_row counts in
+  // input.logits_rows.
   virtual absl::Status Sample(std::span<const kernels::SampleRow> rows,
                               std::vector<kernels::SampledToken>* out) = 0;
 };

@@ -1,4 +1,5 @@
-// What one forward pass computes: flat arrays over all sequences of the step. Filled by the engine on each rank.
+// What one forward pass computes: flat arrays over all sequences of the step. Filled by the engine
+// on each rank.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,9 @@ struct StepInput {
   std::vector<int32_t> token_ids;     // [T]
   std::vector<int32_t> positions;     // [T], from 0
   std::vector<int32_t> slot_mapping;  // [T]: block * kBlockTokens + offset
-  std::vector<int32_t> query_start;   // [num_sequences + 1]: sequence s owns tokens [query_start[s], query_start[s + 1])
-  std::vector<int32_t> kv_len;        // [num_sequences]: positions in the cache after this step
+  std::vector<int32_t> query_start;  // [num_sequences + 1]: sequence s owns tokens [query_start[s],
+                                     // query_start[s + 1])
+  std::vector<int32_t> kv_len;       // [num_sequences]: positions in the cache after this step
   std::vector<int32_t> block_tables;  // [num_sequences, max_blocks]
   int32_t max_blocks = 0;
   std::vector<int32_t> logits_rows;  // [num_logits]: tokens whose logits are wanted, ascending
