@@ -22,3 +22,11 @@ find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
 endif()
+
+# The Python of the tests, made by deploy/local/setup --tests.
+if(DEFINED ENV{QUARTET_CACHE})
+  set(QUARTET_CACHE_DEFAULT $ENV{QUARTET_CACHE})
+else()
+  set(QUARTET_CACHE_DEFAULT $ENV{HOME}/.cache/quartet)
+endif()
+set(QUARTET_PYTHON ${QUARTET_CACHE_DEFAULT}/venv/bin/python CACHE FILEPATH "Python with tests/requirements.txt")

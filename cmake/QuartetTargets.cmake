@@ -1,8 +1,11 @@
 # The two ways a folder declares what it builds:
 #   quartet_library(NAME SOURCES ... DEPENDS ...)
 #   quartet_binary(NAME SOURCES ... DEPENDS ...)      -> build/<preset>/bin/NAME
-# and quartet_test(NAME SOURCES ... DEPENDS ... [LABEL unit] [TIMEOUT 120]) for a GoogleTest binary.
-# Sources are listed, never globbed.
+# and the two for tests:
+#   quartet_test(NAME SOURCES ... DEPENDS ... [LABEL unit] [TIMEOUT 120])    a GoogleTest binary
+#   quartet_python_test(NAME FILES ... [LABEL integration] [TIMEOUT 600])    a pytest run, in the test environment
+# Sources are listed, never globbed. Target unit_tests builds all tests with label unit; unit_tests_without_grpc those of
+# them that don't link gRPC, which Debian builds without ThreadSanitizer.
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -41,7 +44,7 @@ function(quartet_binary name)
 endfunction()
 
 function(quartet_test name)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "LABEL;SOURCES;DEPENDS" ${ARGN})
   if(NOT ARG_LABEL)
     set(ARG_LABEL unit)
   endif()
@@ -51,5 +54,63 @@ function(quartet_test name)
   quartet_binary(${name} SOURCES ${ARG_SOURCES} DEPENDS ${ARG_DEPENDS} GTest::gtest GTest::gmock GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT})
+  if("unit" IN_LIST ARG_LABEL)
+    set_property(GLOBAL APPEND PROPERTY QUARTET_UNIT_TESTS ${name})
+  endif()
+endfunction()
+
+function(quartet_python_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "LABEL;FILES" ${ARGN})
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL integration)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 600)
+  endif()
+  list(TRANSFORM ARG_FILES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  add_test(NAME ${name} COMMAND ${QUARTET_PYTHON} -m pytest -q -rs -p no:cacheprovider ${ARG_FILES})
+  set_tests_properties(
+    ${name} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT
+                       "QUARTET_BUILD_DIR=${CMAKE_BINARY_DIR};PYTHONDONTWRITEBYTECODE=1")
+endfunction()
+
+# Whether `target` links gRPC, directly or through our own libraries.
+function(quartet_links_grpc target result)
+  set(pending ${target})
+  set(seen "")
+  set(found FALSE)
+  while(pending)
+    list(POP_FRONT pending next)
+    if(next MATCHES "^gRPC::")
+      set(found TRUE)
+      break()
+    endif()
+    if(TARGET ${next} AND NOT next IN_LIST seen)
+      list(APPEND seen ${next})
+      foreach(property LINK_LIBRARIES INTERFACE_LINK_LIBRARIES)
+        get_target_property(libraries ${next} ${property})
+        if(libraries AND NOT next MATCHES "::")
+          list(APPEND pending ${libraries})
+        endif()
+      endforeach()
+    endif()
+  endwhile()
+  set(${result} ${found} PARENT_SCOPE)
+endfunction()
+
+# Called once, after all folders. Also writes unit_tests_without_grpc.regex for `ctest -R`.
+function(quartet_add_unit_test_targets)
+  get_property(tests GLOBAL PROPERTY QUARTET_UNIT_TESTS)
+  set(without_grpc "")
+  foreach(test ${tests})
+    quartet_links_grpc(${test} links_grpc)
+    if(NOT links_grpc)
+      list(APPEND without_grpc ${test})
+    endif()
+  endforeach()
+  add_custom_target(unit_tests DEPENDS ${tests})
+  add_custom_target(unit_tests_without_grpc DEPENDS ${without_grpc})
+  list(JOIN without_grpc "|" names)
+  file(WRITE ${CMAKE_BINARY_DIR}/unit_tests_without_grpc.regex "^(${names})$\n")
 endfunction()
