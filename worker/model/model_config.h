@@ -6,6 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
 namespace quartet::model {
 
 enum class Architecture { kQwen2, kLlama };
@@ -54,5 +58,33 @@ struct GenerationConfig {
   std::optional<float> min_p;
   std::optional<float> repetition_penalty;
 };
+
+struct LoadedConfig {
+  ModelConfig model;
+  GenerationConfig generation;
+};
+
+// Reads config.json and generation_config.json (which may be absent) of a directory, or the
+// metadata of a .gguf file. Returns NOT_FOUND or INVALID_ARGUMENT with file, field, the value found
+// and what was expected. The result has passed ValidateConfig.
+absl::StatusOr<LoadedConfig> ReadModelConfig(const std::string& path);
+
+// Parses config.json's rope_scaling object, in the old ("type") or the new ("rope_type") spelling,
+// as the flag --rope_scaling gives it; "null" or type "default" means none. What the text doesn't
+// say comes from `config`: rope_theta, and original_max_position_embeddings from
+// max_position_embeddings. Returns INVALID_ARGUMENT naming the field or an unknown type.
+absl::StatusOr<RopeConfig> ParseRopeScaling(absl::string_view json_text, const ModelConfig& config);
+
+// Positions that the model's own files allow: max_position_embeddings, stretched by `rope`.
+int64_t MaxModelLen(const ModelConfig& config);
+
+// Returns INVALID_ARGUMENT naming the field if a size is not positive, too large to compute with,
+// or doesn't fit the others.
+absl::Status ValidateConfig(const ModelConfig& config);
+
+// "qwen2", "llama".
+absl::string_view ArchitectureName(Architecture architecture);
+// "none", "linear", "dynamic", "yarn", "llama3".
+absl::string_view RopeTypeName(RopeConfig::Type type);
 
 }  // namespace quartet::model
