@@ -1,0 +1,17 @@
+// Kernels compiled with -mavx2 -mfma: bf16 is expanded to f32.
+#include "kernels/cpu/attention_f32.h"
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/matmul_f32.h"
+#include "kernels/cpu/row_kernels.h"
+
+namespace quartet::kernels::cpu {
+
+const KernelTable& Avx2Kernels() {
+  static constexpr KernelTable kTable = {
+      "avx2",    nullptr,   MatmulF32,          ExpandBf16,   RoundToBf16,    AddRmsNormRow,
+      SwigluRow, RotateRow, AttentionBf16InF32, AttentionF32, AttentionMerge, AttentionFinish,
+  };
+  return kTable;
+}
+
+}  // namespace quartet::kernels::cpu

@@ -1,0 +1,91 @@
+// Product of bf16 rows with one panel of bf16 weights by vdpbf16ps. Included by avx512_kernels.cc
+// only.
+#pragma once
+
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/vector.h"
+
+namespace quartet::kernels::cpu {
+namespace {
+
+// 28 sums, two vectors of weights, one broadcast pair of x: 31 of 32 registers.
+constexpr int kTileRowsBf16 = 14;
+
+QUARTET_INLINE __m512bh LoadBh(const uint16_t* p) {
+  return reinterpret_cast<__m512bh>(_mm512_loadu_si512(p));
+}
+// One pair of bf16 in all lanes.
+QUARTET_INLINE __m512bh SetPair(const uint16_t* p) {
+  int32_t pair;
+  memcpy(&pair, p, sizeof(pair));
+  return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+}
+
+template <int kRows>
+void MatmulTileBf16(const MatmulPanelArgs<uint16_t>& args, const uint16_t* x, float* out) {
+  const __mmask16 mask0 = args.cols >= 16 ? 0xffff : (1u << args.cols) - 1;
+  const __mmask16 mask1 =
+      args.cols <= 16 ? 0 : static_cast<__mmask16>((1u << (args.cols - 16)) - 1);
+  const int64_t x_stride = args.x_stride;
+  const int64_t out_stride = args.out_stride;
+  __m512 sums[kRows][2];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    sums[r][0] = _mm512_setzero_ps();
+    sums[r][1] = _mm512_setzero_ps();
+    if (args.accumulate) {
+      sums[r][0] = _mm512_maskz_loadu_ps(mask0, out + r * out_stride);
+      sums[r][1] = _mm512_maskz_loadu_ps(mask1, out + r * out_stride + 16);
+    }
+  }
+  const uint16_t* panel = args.panel;
+  const uint16_t* const end = panel + args.num_pairs * 2 * kPanelColumns;
+  for (; panel != end; panel += 2 * kPanelColumns, x += 2) {
+    const __m512bh w0 = LoadBh(panel);
+    const __m512bh w1 = LoadBh(panel + 32);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const __m512bh v = SetPair(x + r * x_stride);
+      sums[r][0] = _mm512_dpbf16_ps(sums[r][0], w0, v);
+      sums[r][1] = _mm512_dpbf16_ps(sums[r][1], w1, v);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    _mm512_mask_storeu_ps(out + r * out_stride, mask0, sums[r][0]);
+    _mm512_mask_storeu_ps(out + r * out_stride + 16, mask1, sums[r][1]);
+  }
+}
+
+using MatmulTileFunction = void (*)(const MatmulPanelArgs<uint16_t>&, const uint16_t*, float*);
+constexpr MatmulTileFunction kMatmulTiles[kTileRowsBf16 + 1] = {
+    nullptr,
+    MatmulTileBf16<1>,
+    MatmulTileBf16<2>,
+    MatmulTileBf16<3>,
+    MatmulTileBf16<4>,
+    MatmulTileBf16<5>,
+    MatmulTileBf16<6>,
+    MatmulTileBf16<7>,
+    MatmulTileBf16<8>,
+    MatmulTileBf16<9>,
+    MatmulTileBf16<10>,
+    MatmulTileBf16<11>,
+    MatmulTileBf16<12>,
+    MatmulTileBf16<13>,
+    MatmulTileBf16<14>,
+};
+
+void MatmulBf16(const MatmulPanelArgs<uint16_t>& args) {
+  // Tiles of nearly equal height: a last tile of one row would wait for latency.
+  const int64_t num_tiles = (args.rows + kTileRowsBf16 - 1) / kTileRowsBf16;
+  int64_t row = 0;
+  for (int64_t tile = 0; tile < num_tiles; ++tile) {
+    const int64_t end = args.rows * (tile + 1) / num_tiles;
+    kMatmulTiles[end - row](args, args.x + row * args.x_stride, args.out + row * args.out_stride);
+    row = end;
+  }
+}
+
+}  // namespace
+}  // namespace quartet::kernels::cpu

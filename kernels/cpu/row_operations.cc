@@ -1,0 +1,81 @@
+// The operations that treat each token's row for itself: RMSNorm, SwiGLU, gathering rows.
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cpu/operations.h"
+
+namespace quartet::kernels::cpu {
+namespace {
+
+// Elements a thread should get at least; less isn't worth waking it for.
+constexpr int64_t kGrainElements = 8192;
+
+int64_t RowGrain(int64_t width) {
+  return std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, width));
+}
+
+struct OutRow {
+  uint16_t* bf16 = nullptr;
+  float* f32 = nullptr;
+};
+
+OutRow RowOf(const Activation& activation, int64_t row, int64_t width) {
+  if (activation.dtype == DType::kBFloat16) {
+    return {.bf16 = activation.data.As<uint16_t>().raw() + row * width};
+  }
+  return {.f32 = activation.data.As<float>().raw() + row * width};
+}
+
+}  // namespace
+
+absl::Status AddRmsNorm(Context& context, const AddRmsNormArgs& args) {
+  const int64_t width = args.hidden_size;
+  context.pool.ParallelForRange(
+      args.num_tokens, RowGrain(width), [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; ++t) {
+          const OutRow out = RowOf(args.out, t, width);
+          context.kernels.add_rms_norm(args.residual.raw() + t * width,
+                                       args.delta ? args.delta.raw() + t * width : nullptr,
+                                       args.weight.raw(), args.epsilon, width, out.bf16, out.f32);
+        }
+      });
+  return absl::OkStatus();
+}
+
+absl::Status Swiglu(Context& context, const SwigluArgs& args) {
+  // Long rows are divided too: the elements are independent.
+  const int64_t width = args.intermediate_size;
+  const int64_t pieces = std::max<int64_t>(1, width / kGrainElements);
+  const int64_t piece = (width + pieces - 1) / pieces;
+  const int64_t grain = std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, piece));
+  context.pool.ParallelForRange(
+      args.num_tokens * pieces, grain, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t t = i / pieces;
+          const int64_t first = i % pieces * piece;
+          const int64_t size = std::min(piece, width - first);
+          if (size <= 0) continue;
+          const float* gate = args.gate_up.raw() + t * 2 * width + first;
+          const OutRow out = RowOf(args.out, t, width);
+          context.kernels.swiglu(gate, gate + width, size,
+                                 out.bf16 == nullptr ? nullptr : out.bf16 + first,
+                                 out.f32 == nullptr ? nullptr : out.f32 + first);
+        }
+      });
+  return absl::OkStatus();
+}
+
+absl::Status GatherRows(Context& context, const GatherRowsArgs& args) {
+  context.pool.ParallelForRange(args.num_rows, RowGrain(args.width),
+                                [&](int64_t begin, int64_t end, int) {
+                                  for (int64_t r = begin; r < end; ++r) {
+                                    std::memcpy(args.out.raw() + r * args.width,
+                                                args.in.raw() + args.rows.raw()[r] * args.width,
+                                                static_cast<size_t>(args.width) * sizeof(float));
+                                  }
+                                });
+  return absl::OkStatus();
+}
+
+}  // namespace quartet::kernels::cpu
