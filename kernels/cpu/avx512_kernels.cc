@@ -1,4 +1,5 @@
 // Kernels compiled with -march=x86-64-v4 -mavx512bf16 -mavx512vnni: bf16 products by vdpbf16ps.
+#include "kernels/cpu/attention_avx512.h"
 #include "kernels/cpu/attention_f32.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/matmul_avx512.h"
@@ -9,8 +10,8 @@ namespace quartet::kernels::cpu {
 
 const KernelTable& Avx512Kernels() {
   static constexpr KernelTable kTable = {
-      "avx512bf16", MatmulBf16, MatmulF32,          ExpandBf16,   RoundToBf16,    AddRmsNormRow,
-      SwigluRow,    RotateRow,  AttentionBf16InF32, AttentionF32, AttentionMerge, AttentionFinish,
+      "avx512bf16", MatmulBf16, MatmulF32,     ExpandBf16,   RoundToBf16,    AddRmsNormRow,
+      SwigluRow,    RotateRow,  AttentionBf16, AttentionF32, AttentionMerge, AttentionFinish,
   };
   return kTable;
 }
