@@ -1,0 +1,73 @@
+// `quartet bench`: a load on a server, and what came of it as text and JSON.
+
+#include <cstdio>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "cli/commands.h"
+#include "cli/flag_set.h"
+#include "cli/load_client.h"
+#include "cli/load_report.h"
+#include "common/status_macros.h"
+
+namespace quartet::cli {
+namespace {
+
+absl::Status CheckAtLeast(absl::string_view name, double value, double low) {
+  if (value >= low) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", name, "=", value, ": must be at least ", low));
+}
+
+}  // namespace
+
+absl::Status Bench(const Arguments& arguments) {
+  LoadOptions options;
+  int64_t num_requests = options.num_requests, concurrency = options.concurrency;
+  int64_t prompt_tokens = options.prompt_tokens, output_tokens = options.output_tokens, seed = 0;
+  std::string json_file;
+  FlagSet flags("bench", "[flags]",
+                "Sends requests with random prompts over gRPC and reports time to first token, "
+                "inter-token latency and "
+                "throughput. Closed loop by default; --request_rate makes requests arrive at "
+                "random times instead.");
+  flags.Add("address", &options.address, "Where the server's gRPC API is.");
+  flags.Add("num_requests", &num_requests, "Requests in all.");
+  flags.Add("request_rate", &options.request_rate, "Arrivals a second (Poisson); 0: closed loop.");
+  flags.Add("concurrency", &concurrency, "Closed loop: requests that run at any time.");
+  flags.Add("prompt_tokens", &prompt_tokens, "Length of each prompt.");
+  flags.Add("output_tokens", &output_tokens, "Longest output of each request.");
+  flags.Add("ignore_eos", &options.ignore_eos,
+            "Generate all output tokens, whatever the model says.");
+  flags.Add("temperature", &options.temperature, "Sampling temperature; 0 is greedy.");
+  flags.Add("seed", &seed, "Seed of prompts, arrivals and sampling.");
+  flags.Add("json", &json_file, "File for the report as JSON; - prints it instead of the text.");
+  ASSIGN_OR_RETURN(const Arguments rest, flags.Parse(arguments));
+  if (!rest.empty()) return absl::InvalidArgumentError(absl::StrCat("'", rest[0], "' is no flag"));
+  RETURN_IF_ERROR(CheckAtLeast("num_requests", static_cast<double>(num_requests), 1));
+  RETURN_IF_ERROR(CheckAtLeast("concurrency", static_cast<double>(concurrency), 1));
+  RETURN_IF_ERROR(CheckAtLeast("prompt_tokens", static_cast<double>(prompt_tokens), 1));
+  RETURN_IF_ERROR(CheckAtLeast("output_tokens", static_cast<double>(output_tokens), 1));
+  RETURN_IF_ERROR(CheckAtLeast("request_rate", options.request_rate, 0));
+  RETURN_IF_ERROR(CheckAtLeast("seed", static_cast<double>(seed), 0));
+  options.num_requests = static_cast<int>(num_requests);
+  options.concurrency = static_cast<int>(concurrency);
+  options.prompt_tokens = static_cast<int>(prompt_tokens);
+  options.output_tokens = static_cast<int>(output_tokens);
+  options.seed = static_cast<uint64_t>(seed);
+
+  ASSIGN_OR_RETURN(const std::vector<RequestRecord> records, RunLoad(options));
+  const LoadReport report = MakeLoadReport(records);
+  std::fputs((json_file == "-" ? ToJson(report) : ToText(report)).c_str(), stdout);
+  if (!json_file.empty() && json_file != "-") {
+    std::ofstream file(json_file);
+    if (!(file << ToJson(report)).flush()) {
+      return absl::PermissionDeniedError(absl::StrCat("--json=", json_file, ": can't write it"));
+    }
+  }
+  if (report.num_failed == 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(report.num_failed, " of ", report.num_requests,
+                                             " requests failed; the first: ", report.first_error));
+}
+
+}  // namespace quartet::cli

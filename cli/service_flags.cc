@@ -1,0 +1,43 @@
+#include "cli/service_flags.h"
+
+#include "absl/strings/string_view.h"
+
+namespace quartet::cli {
+namespace {
+
+constexpr unsigned kAll = kTokenizer | kWorker | kGateway;
+
+constexpr ServiceFlag kServiceFlags[] = {
+    {"model_name", kGateway, false, "Name that clients may send as \"model\"."},
+    {"device", kWorker, false, "Kind of device; this release has cpu."},
+    {"num_threads", kWorker, false,
+     "Compute threads of a rank; without it the cores are shared out."},
+    {"instruction_set", kWorker, false, "auto, avx512, avx2 or portable."},
+    {"compute_dtype", kWorker, false, "bfloat16, or float32 for comparison."},
+    {"max_model_len", kWorker, false, "Longest prompt plus output, tokens."},
+    {"rope_scaling", kWorker, false, "JSON as in config.json; overrides the model's."},
+    {"kv_cache_bytes", kWorker, false, "KV cache of one rank; 0 takes a share of the free memory."},
+    {"max_num_batched_tokens", kWorker, false, "Token budget of a step."},
+    {"max_num_seqs", kWorker, false, "Sequences that run at once."},
+    {"max_waiting", kWorker, false, "Sequences that may wait; beyond it requests are refused."},
+    {"max_inflight_requests", kGateway, false, "Requests in the gateway at once; beyond it 429."},
+    {"resume_timeout", kGateway, false, "How long a stream waits for a worker that comes back."},
+    {"header_hold_ms", kGateway, false, "How long the HTTP status is held for the first token."},
+    {"drain_timeout_ms", kGateway, false, "How long running requests may go on after SIGTERM."},
+    {"log_level", kAll, false, "debug, info, warning or error."},
+};
+
+constexpr ServiceFlag kOwnedServiceFlags[] = {
+    {"address", kTokenizer | kWorker, false, ""}, {"rank", kWorker, false, ""},
+    {"world_size", kWorker, false, ""},           {"leader_address", kWorker, false, ""},
+    {"tokenizer_address", kGateway, false, ""},   {"worker_address", kGateway, false, ""},
+    {"announce_file", kGateway, false, ""},       {"die_with_parent", kAll, true, ""},
+};
+
+}  // namespace
+
+std::span<const ServiceFlag> ServiceFlags() { return kServiceFlags; }
+
+std::span<const ServiceFlag> OwnedServiceFlags() { return kOwnedServiceFlags; }
+
+}  // namespace quartet::cli
