@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/logging.h"
 #include "common/status_macros.h"
 
@@ -256,17 +257,17 @@ void Supervisor::ForwardOutput(Process* process) {
   }
   if (n == 0) {  // closed by the child; OnDeath follows
     process->output.Reset();
-    if (!process->partial_line.empty()) process->partial_line += '\n';
+    const std::string& rest = process->partial_line;
+    if (!rest.empty() && rest.back() != '\n') process->partial_line += '\n';
   }
   const size_t end = process->partial_line.rfind('\n');
   if (end == std::string::npos) return;
   const std::string lines = process->partial_line.substr(0, end + 1);
   process->partial_line.erase(0, end + 1);
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, lines.data(), lines.size());
-  size_t last = lines.size() - 1;
-  const size_t start = lines.rfind('\n', last - 1);
-  const std::string line = lines.substr(start == std::string::npos || last == 0 ? 0 : start + 1);
-  if (line.size() > 1) process->last_line = line.substr(0, line.size() - 1);
+  for (absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipEmpty())) {
+    process->last_line = std::string(line);
+  }
 }
 
 }  // namespace quartet::cli
