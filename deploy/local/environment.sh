@@ -5,8 +5,9 @@ QUARTET_ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 QUARTET_CACHE=${QUARTET_CACHE:-$HOME/.cache/quartet}
 QUARTET_MODELS=$QUARTET_CACHE/models
 QUARTET_VENV=$QUARTET_CACHE/venv
-QUARTET_RUN=$QUARTET_CACHE/run
-QUARTET_BIN=$QUARTET_ROOT/build/release/bin
+QUARTET_RUN=${QUARTET_RUN:-$QUARTET_CACHE/run}
+QUARTET_BUILD=${QUARTET_BUILD:-$QUARTET_ROOT/build/release}
+QUARTET_BIN=$QUARTET_BUILD/bin
 export QUARTET_CACHE
 
 # say MESSAGE: one line with the seconds since the script started.

@@ -1,0 +1,51 @@
+"""Fixtures: one server for the tests of a file that only ask it things; a factory for tests that end or break theirs."""
+
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from cluster import ROOT, Server
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory):
+    """start_server(*flags, **options): a ready server, ended after the last test of the run."""
+    servers = []
+
+    def start(*flags, **options):
+        log = tmp_path_factory.mktemp("serve") / "serve.log"
+        server = Server(*flags, log_path=log, **options)
+        servers.append(server)
+        return server.wait_ready()
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def server(start_server):
+    """One rank with the small model. Tests that use it must leave it as it was."""
+    server = start_server()
+    yield server
+    assert server.process.poll() is None, f"the server died:\n{server.log()[-4000:]}"
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def stubs(tmp_path_factory):
+    """The public protocol's Python modules, generated now: stubs("inference_pb2")."""
+    out = tmp_path_factory.mktemp("stubs")
+    protos = sorted(str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto/quartet/v1").glob("*.proto"))
+    subprocess.run(
+        [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}",
+         f"--grpc_python_out={out}", *protos],
+        check=True,
+    )
+    sys.path.insert(0, str(out))
+    yield lambda name: importlib.import_module(f"quartet.v1.{name}")
+    sys.path.remove(str(out))
