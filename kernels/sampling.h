@@ -40,6 +40,10 @@ struct SampleRow {
   std::span<const int32_t> banned_ids;     // never sampled at this step (end ids before min_tokens)
   std::span<const uint32_t> allowed_mask;  // one bit an id, or empty: all
   int32_t num_logprobs = -1;               // -1: none; else alternatives beside the sampled token
+  // Ids from here up are never sampled and have no part in log-probabilities; 0: the call's limit.
+  int32_t sample_limit = 0;
+  // Not -1: nothing is sampled; this id is answered, with its log-probability. For prompts.
+  int32_t forced_token_id = -1;
 };
 
 struct TokenLogprob {
@@ -49,6 +53,7 @@ struct TokenLogprob {
 };
 
 struct SampledToken {
+  // -1: no id could be sampled, because all are masked or the logits are not numbers.
   int32_t token_id = 0;
   bool has_logprobs = false;
   TokenLogprob logprob;
