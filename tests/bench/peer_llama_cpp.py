@@ -39,7 +39,7 @@ def llama_bench() -> pathlib.Path:
     downloads = CACHE / "peers"
     downloads.mkdir(parents=True, exist_ok=True)
     print("building llama.cpp (once, some minutes) ...", file=sys.stderr)
-    run([sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "-d", downloads, SDIST])
+    run([sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "llama-cpp-python", "-d", downloads, SDIST])
     with tarfile.open(next(downloads.glob("llama_cpp_python-*.tar.gz"))) as archive:
         archive.extractall(folder, filter="data")
     source = next(folder.rglob("vendor/llama.cpp"))
