@@ -61,7 +61,8 @@ def main() -> None:
     llama = llama_cpp.Llama(str(MODEL), n_ctx=512, n_threads=2, logits_all=True, verbose=False)
     answers = [greedy(llama, prompt) for prompt in PROMPTS]
     out = pathlib.Path(__file__).with_name("llama_cpp_greedy.json")
-    out.write_text(json.dumps({"llama_cpp_python": llama_cpp.__version__, "answers": answers}, indent=1, ensure_ascii=False) + "\n")
+    lines = ",\n".join(json.dumps(answer, ensure_ascii=False) for answer in answers)
+    out.write_text(f'{{"llama_cpp_python": "{llama_cpp.__version__}", "answers": [\n{lines}\n]}}\n')
     for answer in answers:
         print(repr(answer["text"]), min(answer["gaps"][:16]))
 
