@@ -140,4 +140,12 @@ struct GatherRowsArgs {
   DevicePtr<float> out;  // [num_rows, width]
 };
 
+// out[i] = ((segments[0, i] + segments[1, i]) + segments[2, i]) + ...
+struct SumSegmentsArgs {
+  DevicePtr<const float> segments;  // [num_segments, count]
+  int num_segments = 0;
+  int64_t count = 0;
+  DevicePtr<float> out;  // [count]
+};
+
 }  // namespace quartet::kernels

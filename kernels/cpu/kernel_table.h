@@ -9,7 +9,7 @@
 
 namespace quartet::kernels::cpu {
 
-// out[r][c] (+)= sum over pairs of x[r] times one panel, for c < cols <= kPanelColumns. Each
+// out[r][c] = sum over pairs of x[r] times one panel, for c < cols <= kPanelColumns. Each
 // out[r][c] is summed in order of k.
 template <typename T>
 struct MatmulPanelArgs {
@@ -21,7 +21,6 @@ struct MatmulPanelArgs {
   int64_t out_stride;
   int64_t rows;
   int cols;
-  bool accumulate;  // adds to what is in out
 };
 
 // One split of the cache for up to kMaxAttentionRows query rows that share a KV head.

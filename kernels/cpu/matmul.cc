@@ -9,13 +9,15 @@
 namespace quartet::kernels::cpu {
 namespace {
 
-// From this many rows on, a product is cut along k as well, so that the rows' part and the panel's
-// part stay in the near caches.
-constexpr int64_t kBlockedRows = 32;
-constexpr int64_t kPairsPerBlock = 256;
-constexpr int64_t kRowsPerBlock = 256;
+// A panel is read from memory for the first tile of rows and lies in the second-level cache for the
+// others; rows beyond these would push it out. Cutting along k as well, to stay in the first-level
+// cache, was slower at every shape tried.
+constexpr int64_t kRowsPerBlock = 128;
 // Tasks for each thread, so that a slow thread delays the others little.
 constexpr int64_t kTasksPerThread = 8;
+// A task of one row reads memory and little else: larger ones keep the stream going.
+constexpr int64_t kMaxPanelsPerTask = 8;
+constexpr int64_t kMaxPanelsPerTaskOfOneRow = 64;
 
 // How one product is cut.
 struct Cut {
@@ -23,49 +25,45 @@ struct Cut {
   int64_t num_panel_groups = 1;
   int64_t rows_per_task = 1;
   int64_t num_row_blocks = 1;
-  int64_t pairs_per_block = 1;
 };
 
 Cut CutOf(const MatmulArgs& args, int num_threads) {
   Cut cut;
   const int64_t panels = NumPanels(args.weight.rows);
-  const int64_t segment_pairs = args.weight.cols / 2 / args.num_segments;
   cut.num_row_blocks = (args.num_tokens + kRowsPerBlock - 1) / kRowsPerBlock;
   cut.rows_per_task = (args.num_tokens + cut.num_row_blocks - 1) / cut.num_row_blocks;
   const int64_t groups = std::max<int64_t>(1, num_threads * kTasksPerThread / cut.num_row_blocks);
-  cut.panels_per_task = std::clamp<int64_t>(panels / groups, 1, args.num_tokens > 1 ? 8 : 64);
+  cut.panels_per_task = std::clamp<int64_t>(
+      panels / groups, 1, args.num_tokens > 1 ? kMaxPanelsPerTask : kMaxPanelsPerTaskOfOneRow);
   cut.num_panel_groups = (panels + cut.panels_per_task - 1) / cut.panels_per_task;
-  cut.pairs_per_block = args.num_tokens < kBlockedRows ? segment_pairs : kPairsPerBlock;
   return cut;
 }
 
 template <typename T>
 void RunTask(const MatmulArgs& args, const Cut& cut, int64_t task, const T* x,
              void (*kernel)(const MatmulPanelArgs<T>&)) {
+  const int64_t cols = args.weight.cols;
   const int64_t first_row = task % cut.num_row_blocks * cut.rows_per_task;
   const int64_t first_panel = task / cut.num_row_blocks * cut.panels_per_task;
   const int64_t end_panel =
       std::min(first_panel + cut.panels_per_task, NumPanels(args.weight.rows));
-  const int64_t segment_pairs = args.weight.cols / 2 / args.num_segments;
+  const int64_t segment_pairs = cols / 2 / args.num_segments;
   MatmulPanelArgs<T> panel_args;
-  panel_args.x_stride = args.weight.cols;
+  panel_args.x_stride = cols;
+  panel_args.num_pairs = segment_pairs;
   panel_args.out_stride = args.weight.rows;
   panel_args.rows = std::min(cut.rows_per_task, args.num_tokens - first_row);
-  for (int64_t segment = 0; segment < args.num_segments; ++segment) {
-    float* out = args.out.raw() + (segment * args.num_tokens + first_row) * args.weight.rows;
-    for (int64_t pair = 0; pair < segment_pairs; pair += cut.pairs_per_block) {
-      const int64_t k_pair = segment * segment_pairs + pair;
-      panel_args.x = x + first_row * args.weight.cols + 2 * k_pair;
-      panel_args.num_pairs = std::min(cut.pairs_per_block, segment_pairs - pair);
-      panel_args.accumulate = pair > 0;
-      for (int64_t panel = first_panel; panel < end_panel; ++panel) {
-        panel_args.panel = args.weight.data.As<const uint16_t>().raw() +
-                           panel * PanelElements(args.weight.cols) + k_pair * 2 * kPanelColumns;
-        panel_args.out = out + panel * kPanelColumns;
-        panel_args.cols = static_cast<int>(
-            std::min<int64_t>(kPanelColumns, args.weight.rows - panel * kPanelColumns));
-        kernel(panel_args);
-      }
+  for (int64_t panel = first_panel; panel < end_panel; ++panel) {
+    const int64_t column = panel * kPanelColumns;
+    const uint16_t* weights =
+        args.weight.data.As<const uint16_t>().raw() + panel * PanelElements(cols);
+    panel_args.cols = static_cast<int>(std::min<int64_t>(kPanelColumns, args.weight.rows - column));
+    for (int64_t segment = 0; segment < args.num_segments; ++segment) {
+      panel_args.x = x + first_row * cols + segment * 2 * segment_pairs;
+      panel_args.panel = weights + segment * segment_pairs * 2 * kPanelColumns;
+      panel_args.out =
+          args.out.raw() + (segment * args.num_tokens + first_row) * args.weight.rows + column;
+      kernel(panel_args);
     }
   }
 }

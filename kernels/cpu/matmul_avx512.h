@@ -33,10 +33,6 @@ void MatmulTileBf16(const MatmulPanelArgs<uint16_t>& args, const uint16_t* x, fl
   for (int r = 0; r < kRows; ++r) {
     sums[r][0] = _mm512_setzero_ps();
     sums[r][1] = _mm512_setzero_ps();
-    if (args.accumulate) {
-      sums[r][0] = _mm512_maskz_loadu_ps(mask0, out + r * out_stride);
-      sums[r][1] = _mm512_maskz_loadu_ps(mask1, out + r * out_stride + 16);
-    }
   }
   const uint16_t* panel = args.panel;
   const uint16_t* const end = panel + args.num_pairs * 2 * kPanelColumns;

@@ -17,13 +17,6 @@ void MatmulTileF32(const MatmulPanelArgs<float>& args, const float* x, float* ou
     const int count0 = args.cols - column;
     const int count1 = count0 - kLanes;
     F32 sums[kRows][2] = {};
-    if (args.accumulate) {
-#pragma GCC unroll 12
-      for (int r = 0; r < kRows; ++r) {
-        sums[r][0] = Load(out + r * args.out_stride + column, count0);
-        if (count1 > 0) sums[r][1] = Load(out + r * args.out_stride + column + kLanes, count1);
-      }
-    }
     const uint16_t* panel = args.panel + 2 * column;
     for (int64_t pair = 0; pair < args.num_pairs; ++pair, panel += 2 * kPanelColumns) {
       const U32 w0 = LoadPairs(panel);

@@ -34,6 +34,7 @@ absl::Status RopeAndCache(Context& context, const RopeAndCacheArgs& args);
 absl::Status Attention(Context& context, const AttentionArgs& args);
 absl::Status Swiglu(Context& context, const SwigluArgs& args);
 absl::Status GatherRows(Context& context, const GatherRowsArgs& args);
+absl::Status SumSegments(Context& context, const SumSegmentsArgs& args);
 
 // Bytes of a packed weight matrix [rows, cols].
 int64_t PackedBytes(int64_t rows, int64_t cols);

@@ -1,4 +1,5 @@
-// The operations that treat each token's row for itself: RMSNorm, SwiGLU, gathering rows.
+// The operations that treat each token's row for itself: RMSNorm, SwiGLU, gathering rows, and
+// adding up segments.
 #include <algorithm>
 #include <cstring>
 
@@ -75,6 +76,30 @@ absl::Status GatherRows(Context& context, const GatherRowsArgs& args) {
                                                 static_cast<size_t>(args.width) * sizeof(float));
                                   }
                                 });
+  return absl::OkStatus();
+}
+
+absl::Status SumSegments(Context& context, const SumSegmentsArgs& args) {
+  if (args.num_segments < 1 || args.count < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot sum ", args.num_segments, " segments of ", args.count, " elements"));
+  }
+  // Pieces small enough that the running sum stays in the first-level cache.
+  constexpr int64_t kPiece = 2048;
+  const int64_t pieces = (args.count + kPiece - 1) / kPiece;
+  const int64_t grain = std::max<int64_t>(1, kGrainElements / (kPiece * args.num_segments));
+  context.pool.ParallelForRange(pieces, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t first = piece * kPiece;
+      const int64_t size = std::min(kPiece, args.count - first);
+      float* __restrict__ out = args.out.raw() + first;
+      std::memcpy(out, args.segments.raw() + first, static_cast<size_t>(size) * sizeof(float));
+      for (int segment = 1; segment < args.num_segments; ++segment) {
+        const float* __restrict__ in = args.segments.raw() + segment * args.count + first;
+        for (int64_t i = 0; i < size; ++i) out[i] += in[i];
+      }
+    }
+  });
   return absl::OkStatus();
 }
 

@@ -123,6 +123,21 @@ TEST_P(RowOperationsTest, GatherRowsCopies) {
   for (int i = 0; i < 20; ++i) EXPECT_EQ(out[i], in[rows[i / 5] * 5 + i % 5]);
 }
 
+TEST_P(RowOperationsTest, SumSegmentsAddsInOrder) {
+  constexpr int64_t kCount = 5003;  // several pieces and a ragged end
+  for (const int num_segments : {1, 2, 4, 7}) {
+    Runner runner(GetParam(), 2);
+    const std::vector<float> segments = RandomFloats(num_segments * kCount, 1000);
+    std::vector<float> out(kCount);
+    ASSERT_TRUE(SumSegments(runner.context, {Ptr(segments), num_segments, kCount, Ptr(out)}).ok());
+    for (int64_t i = 0; i < kCount; ++i) {
+      float want = segments[i];
+      for (int s = 1; s < num_segments; ++s) want += segments[s * kCount + i];
+      ASSERT_EQ(out[i], want) << num_segments << " segments, element " << i;
+    }
+  }
+}
+
 // The kernels' own rounding agrees with the type's, ties and NaN among it.
 TEST_P(RowOperationsTest, RoundToBf16RoundsToNearestEven) {
   std::vector<float> values = RandomFloats(1000, 100);

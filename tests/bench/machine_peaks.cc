@@ -3,17 +3,35 @@
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
+#include <numeric>
 #include <thread>
 
-#include "tests/bench/bf16_peak.h"
+#include "tests/bench/peak_loops.h"
 
 namespace quartet::bench {
 namespace {
 
-typedef uint64_t Lanes __attribute__((vector_size(32), may_alias));
-
 clockid_t clock_in_use = CLOCK_MONOTONIC;
+// Where the loops' results go, so that they can't be left out.
+std::atomic<uint64_t> sink{0};
+
+bool HasAvx512Bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+uint64_t Read(const char* memory, int64_t bytes) {
+#if defined(__x86_64__)
+  if (HasAvx512Bf16()) return ReadMemory(memory, bytes);
+#endif
+  const uint64_t* words = reinterpret_cast<const uint64_t*>(memory);
+  return std::accumulate(words, words + bytes / 8, uint64_t{0});
+}
 
 template <typename Body>
 void OnThreads(int num_threads, Body body) {
@@ -34,13 +52,13 @@ std::string MachineName() {
 }
 
 double PeakBf16FlopsPerSecond(int num_threads) {
+  if (!HasAvx512Bf16()) return 0;
 #if defined(__x86_64__)
-  if (!__builtin_cpu_supports("avx512bf16")) return 0;
   constexpr int64_t kRounds = 4'000'000;
   double best = 0;
   for (int repetition = 0; repetition < 5; ++repetition) {
     const double begin = Seconds();
-    OnThreads(num_threads, [](int) { RunBf16Products(kRounds); });
+    OnThreads(num_threads, [](int) { sink += RunBf16Products(kRounds) > 0; });
     const double flops = static_cast<double>(kRounds) * kFlopsPerRound * num_threads;
     best = std::max(best, flops / (Seconds() - begin));
   }
@@ -52,20 +70,9 @@ double PeakBf16FlopsPerSecond(int num_threads) {
 
 double ReadBytesPerSecond(const char* memory, int64_t bytes, int num_threads) {
   const int64_t part = bytes / num_threads / 256 * 256;
-  std::vector<uint64_t> sinks(num_threads * 8);
   const double begin = Seconds();
-  OnThreads(num_threads, [&](int thread) {
-    Lanes sums[4] = {};
-    for (int64_t i = thread * part; i < (thread + 1) * part; i += 128) {
-      for (int j = 0; j < 4; ++j) {
-        sums[j] ^= *reinterpret_cast<const Lanes*>(memory + i + j * 32);
-      }
-    }
-    sinks[thread * 8] = (sums[0] ^ sums[1] ^ sums[2] ^ sums[3])[0];
-  });
-  const double seconds = Seconds() - begin;
-  // Depends on what was read, so that the reading can't be left out.
-  return static_cast<double>(part) * num_threads / seconds + (sinks[0] == 1 ? 1e-9 : 0);
+  OnThreads(num_threads, [&](int thread) { sink += Read(memory + thread * part, part); });
+  return static_cast<double>(part) * num_threads / (Seconds() - begin);
 }
 
 double Seconds() {

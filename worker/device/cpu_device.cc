@@ -8,13 +8,10 @@
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/operations.h"
+#include "kernels/cpu/sampling.h"
 #include "kernels/cpu/thread_pool.h"
 #include "worker/device/cpu_memory.h"
 #include "worker/device/cpu_resources.h"
-#if __has_include("kernels/cpu/sampling.h")
-#include "kernels/cpu/sampling.h"
-#define QUARTET_HAS_SAMPLING 1
-#endif
 
 namespace quartet::device {
 namespace {
@@ -65,15 +62,14 @@ class CpuQueue : public Queue {
   absl::Status GatherRows(const kernels::GatherRowsArgs& args) override {
     return cpu::GatherRows(context_, args);
   }
+  absl::Status SumSegments(const kernels::SumSegmentsArgs& args) override {
+    return cpu::SumSegments(context_, args);
+  }
 
   absl::Status Sample(kernels::DevicePtr<const float> logits, int64_t vocab_size,
                       int64_t sample_limit, std::span<const kernels::SampleRow> rows,
                       std::vector<kernels::SampledToken>* out) override {
-#ifdef QUARTET_HAS_SAMPLING
     return cpu::Sample(logits.raw(), vocab_size, sample_limit, rows, &context_.pool, out);
-#else
-    return absl::UnimplementedError("sampling");
-#endif
   }
 
   absl::Status Wait() override { return absl::OkStatus(); }

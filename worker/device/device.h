@@ -40,6 +40,7 @@ class Queue {
   virtual absl::Status Attention(const kernels::AttentionArgs& args) = 0;
   virtual absl::Status Swiglu(const kernels::SwigluArgs& args) = 0;
   virtual absl::Status GatherRows(const kernels::GatherRowsArgs& args) = 0;
+  virtual absl::Status SumSegments(const kernels::SumSegmentsArgs& args) = 0;
 
   // Samples `rows` from `logits` [num_rows, vocab_size] f32; ids from `sample_limit` up are never
   // sampled. `out` is filled after Wait(), one entry a row.
