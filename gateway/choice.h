@@ -1,0 +1,122 @@
+// One answer of a generation: its sequence on a worker group, the ids received so far, and the way
+// from ids to text. Survives the loss of its group by submitting again what it has.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gateway/decode_batcher.h"
+#include "gateway/event_loop.h"
+#include "gateway/generation_types.h"
+#include "gateway/router.h"
+#include "gateway/stop_string_matcher.h"
+
+namespace quartet::gateway {
+
+// A request whose prompt has become ids: what all its answers share.
+struct PreparedRequest {
+  // Seed and max_tokens are set.
+  GenerationRequest request;
+  std::shared_ptr<const TokenIds> prompt_ids;
+  std::vector<uint32_t> eos_token_ids;
+  // With echo: what stands before each answer.
+  std::string echo_text;
+  // With echo and prompt_logprobs: the prompt's tokens, without their log-probabilities.
+  std::vector<PromptToken> prompt_tokens;
+  // On the loop's clock.
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+// Hears what happens to an answer. Called on the gateway's loop.
+class ChoiceOwner {
+ public:
+  virtual ~ChoiceOwner() = default;
+  // News came from the worker; `num_tokens` new ids. Called before anything that follows from it.
+  virtual void OnChoiceNews(uint32_t index, size_t num_tokens, uint32_t cached_tokens) = 0;
+  virtual void OnChoiceDelta(DeltaEvent delta) = 0;
+  // The answer is complete with `num_tokens` tokens.
+  virtual void OnChoiceFinished(FinishedEvent finished, uint32_t num_tokens) = 0;
+  virtual void OnChoiceFailed(const absl::Status& status) = 0;
+  // The answer's group is gone; it waits for another, or waits no more.
+  virtual void OnChoiceWaiting(uint32_t index, bool waiting, const absl::Status& why) = 0;
+};
+
+// Used on the gateway's loop only.
+class Choice : public SequenceListener, public std::enable_shared_from_this<Choice> {
+ public:
+  Choice(std::shared_ptr<const PreparedRequest> prepared, uint32_t index, EventLoop* loop,
+         Router* router, DecodeBatcher* decoder, ChoiceOwner* owner);
+  ~Choice() override;
+
+  // Hands the sequence to a group. Returns UNAVAILABLE if there is none. REQUIRES: not running.
+  absl::Status Submit();
+  // Ends the answer without a word to the owner.
+  void Cancel();
+  bool done() const { return done_; }
+  uint32_t index() const { return index_; }
+  // Tokens that have been passed on or counted.
+  uint32_t num_tokens() const { return num_tokens_; }
+
+  void OnSequenceNews(SequenceNews news) override;
+  void OnSequenceLost(const absl::Status& why) override;
+  void OnGroupAttached() override;
+
+ private:
+  // Ids that wait for, or are in, the tokenizer service.
+  struct Batch {
+    TokenIds ids;
+    std::vector<PositionLogprobs> logprobs;  // Empty, or one entry an id.
+    std::vector<PositionLogprobs> prompt_logprobs;
+    bool last = false;  // The worker has ended the sequence.
+  };
+  // A token whose text may not be out yet. Offsets are bytes of the answer's text, echo not
+  // included.
+  struct HeldToken {
+    OutputToken token;
+    size_t begin;
+    size_t end;
+  };
+
+  Submission MakeSubmission() const;
+  void DecodeMore();
+  void OnDecoded(absl::StatusOr<DecodeResult> result);
+  void HoldTokens(Batch batch, const DecodeResult& result);
+  void CutAtMatch(const StopMatch& match);
+  void EmitDelta(std::string text, bool all, std::vector<PositionLogprobs> prompt_logprobs);
+  std::vector<PromptToken> PromptTokens(std::vector<PositionLogprobs> logprobs) const;
+  void Finish(FinishedEvent finished);
+
+  const std::shared_ptr<const PreparedRequest> prepared_;
+  const uint32_t index_;
+  EventLoop* const loop_;
+  Router* const router_;
+  DecodeBatcher* const decoder_;
+  ChoiceOwner* const owner_;
+
+  // The sequence.
+  uint64_t sequence_id_ = 0;  // 0 while no group works on it.
+  uint32_t attempt_ = 0;
+  Placement placement_;
+  TokenIds received_ids_;
+  bool prompt_logprobs_received_ = false;
+  FinishedEvent worker_finish_;  // reason is kNone until the worker ended it.
+
+  // The text.
+  Batch backlog_;
+  Batch decoding_;
+  bool decode_busy_ = false;
+  std::string pending_;  // The tokenizer's held-back bytes.
+  StopStringMatcher matcher_;
+  std::deque<HeldToken> held_;
+  size_t decoded_bytes_ = 0;
+  size_t decoded_characters_ = 0;  // Echo included.
+  uint32_t num_tokens_ = 0;
+  bool any_delta_ = false;
+  bool done_ = false;
+};
+
+}  // namespace quartet::gateway

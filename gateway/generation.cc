@@ -1,0 +1,254 @@
+#include "gateway/generation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/logging.h"
+
+namespace quartet::gateway {
+
+Generation::Generation(const GenerationEnvironment& environment,
+                       std::shared_ptr<const ModelFacts> model, GenerationRequest request,
+                       uint64_t drawn_seed, Admission::Ticket ticket,
+                       std::shared_ptr<GenerationSink> sink, std::function<void()> on_done)
+    : env_(environment),
+      model_(std::move(model)),
+      prepared_(std::make_shared<PreparedRequest>()),
+      ticket_(std::move(ticket)),
+      sink_(std::move(sink)),
+      on_done_(std::move(on_done)),
+      arrival_(env_.loop->Now()) {
+  prepared_->request = std::move(request);
+  if (!prepared_->request.sampling.seed) prepared_->request.sampling.seed = drawn_seed;
+  prepared_->eos_token_ids = model_->eos_token_ids;
+}
+
+void Generation::Start() {
+  const absl::Status valid = ValidateRequest(prepared_->request, *model_);
+  if (!valid.ok()) return Fail(valid);
+  const absl::Duration timeout = prepared_->request.timeout;
+  if (timeout != absl::InfiniteDuration()) {
+    prepared_->deadline = arrival_ + timeout;
+    deadline_timer_ = env_.loop->PostAfter(timeout, [weak = weak_from_this(), timeout] {
+      if (const auto self = weak.lock()) {
+        self->Fail(absl::DeadlineExceededError(
+            absl::StrCat("the request was not done after ", absl::FormatDuration(timeout))));
+      }
+    });
+  }
+  hold_timer_ = env_.loop->PostAfter(env_.started_hold, [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    self->hold_is_over_ = true;
+    if (self->stage_ == Stage::kRunning) self->EmitStarted();
+  });
+  Encode();
+}
+
+void Generation::Encode() {
+  const auto on_ids = [weak = weak_from_this()](absl::StatusOr<TokenIds> ids) {
+    if (const auto self = weak.lock()) self->OnPromptIds(std::move(ids));
+  };
+  Prompt& prompt = prepared_->request.prompt;
+  if (auto* ids = std::get_if<TokenIds>(&prompt)) return OnPromptIds(std::move(*ids));
+  if (auto* text = std::get_if<std::string>(&prompt)) {
+    return env_.tokenizer->Encode(*text, /*add_special_tokens=*/true, on_ids);
+  }
+  env_.tokenizer->ApplyChatTemplate(std::get<ChatPrompt>(prompt),
+                                    [on_ids](absl::StatusOr<RenderedChat> chat) {
+                                      if (!chat.ok()) return on_ids(chat.status());
+                                      on_ids(std::move(chat->ids));
+                                    });
+}
+
+void Generation::OnPromptIds(absl::StatusOr<TokenIds> ids) {
+  if (stage_ == Stage::kDone) return;
+  if (!ids.ok()) return Fail(ids.status());
+  absl::StatusOr<uint32_t> max_tokens = ResolveMaxTokens(prepared_->request, ids->size(), *model_);
+  if (!max_tokens.ok()) return Fail(max_tokens.status());
+  prepared_->request.sampling.max_tokens = *max_tokens;
+  prepared_->prompt_ids = std::make_shared<const TokenIds>(*std::move(ids));
+  const GenerationRequest& request = prepared_->request;
+  const bool has_text = std::holds_alternative<std::string>(request.prompt);
+  if (request.echo && has_text) prepared_->echo_text = std::get<std::string>(request.prompt);
+  const bool wants_tokens = request.sampling.prompt_logprobs.has_value() && request.wants_pieces;
+  if (request.echo && (!has_text || wants_tokens)) return DecodePrompt();
+  SubmitChoices();
+}
+
+void Generation::DecodePrompt() {
+  DecodeItem item;
+  item.ids = *prepared_->prompt_ids;
+  item.finish = true;
+  if (prepared_->request.sampling.prompt_logprobs.has_value()) item.piece_ids = item.ids;
+  env_.decoder->Add(std::move(item),
+                    [weak = weak_from_this()](absl::StatusOr<DecodeResult> result) {
+                      if (const auto self = weak.lock()) self->OnPromptDecoded(std::move(result));
+                    });
+}
+
+void Generation::OnPromptDecoded(absl::StatusOr<DecodeResult> result) {
+  if (stage_ == Stage::kDone) return;
+  if (!result.ok()) return Fail(result.status());
+  const TokenIds& ids = *prepared_->prompt_ids;
+  size_t begin = 0;
+  size_t characters = 0;
+  for (size_t i = 0; i < result->pieces.size() && i < ids.size(); ++i) {
+    prepared_->prompt_tokens.push_back(
+        {ids[i], std::move(result->pieces[i]), characters, std::nullopt});
+    const size_t end = i < result->text_end.size() ? result->text_end[i] : result->text.size();
+    for (size_t b = begin; b < std::min(end, result->text.size()); ++b) {
+      characters += (static_cast<unsigned char>(result->text[b]) & 0xC0) != 0x80;
+    }
+    begin = std::max(begin, end);
+  }
+  if (prepared_->echo_text.empty()) prepared_->echo_text = std::move(result->text);
+  SubmitChoices();
+}
+
+void Generation::SubmitChoices() {
+  // The ids are what counts from now on, and a long text would stay as long as its answers.
+  prepared_->request.prompt = TokenIds();
+  const GenerationRequest& request = prepared_->request;
+  env_.metrics->ObservePrompt(static_cast<uint32_t>(prepared_->prompt_ids->size()));
+  stage_ = Stage::kRunning;
+  last_news_.assign(request.n, absl::InfinitePast());
+  for (uint32_t i = 0; i < request.n; ++i) {
+    choices_.push_back(
+        std::make_shared<Choice>(prepared_, i, env_.loop, env_.router, env_.decoder, this));
+    const absl::Status submitted = choices_.back()->Submit();
+    if (!submitted.ok()) return Fail(submitted);
+  }
+  if (hold_is_over_) EmitStarted();
+}
+
+void Generation::EmitStarted() {
+  if (std::exchange(started_, true)) return;
+  Emit(StartedEvent{request_id(), model_->name, *prepared_->prompt_ids,
+                    *prepared_->request.sampling.seed});
+}
+
+void Generation::Emit(GenerationEvent event) {
+  if (sink_ != nullptr) sink_->OnEvent(std::move(event));
+}
+
+void Generation::OnChoiceNews(uint32_t index, size_t num_tokens, uint32_t cached_tokens) {
+  if (stage_ != Stage::kRunning) return;
+  const absl::Time now = env_.loop->Now();
+  absl::Time& last = last_news_[index];
+  if (num_tokens > 0) {
+    const bool first = last == absl::InfinitePast();
+    if (!started_) env_.metrics->ObserveFirstToken(now - arrival_);
+    env_.metrics->ObserveTokens(num_tokens, first ? absl::Seconds(-1) : now - last);
+    last = now;
+  }
+  cached_tokens_ = std::max(cached_tokens_, cached_tokens);
+  EmitStarted();
+}
+
+void Generation::OnChoiceDelta(DeltaEvent delta) { Emit(std::move(delta)); }
+
+void Generation::OnChoiceFinished(FinishedEvent finished, uint32_t num_tokens) {
+  env_.metrics->ObserveAnswer(finished.reason);
+  ++num_finished_;
+  Emit(std::move(finished));
+  FinishIfComplete();
+}
+
+void Generation::OnChoiceFailed(const absl::Status& status) { Fail(status); }
+
+void Generation::OnChoiceWaiting(uint32_t index, bool waiting, const absl::Status& why) {
+  if (stage_ != Stage::kRunning) return;
+  if (!waiting) {
+    env_.metrics->ObserveResume();
+    if (--num_waiting_ == 0) env_.loop->CancelTimer(std::exchange(resume_timer_, 0));
+    return;
+  }
+  ++num_waiting_;
+  common::LogWarning("worker lost, waiting for another",
+                     {{"request_id", request_id()}, {"choice", index}, {"why", why.ToString()}});
+  if (resume_timer_ != 0) return;
+  const absl::Duration timeout = env_.resume_timeout;
+  resume_timer_ = env_.loop->PostAfter(timeout, [weak = weak_from_this(), timeout] {
+    if (const auto self = weak.lock()) {
+      self->Fail(absl::UnavailableError(
+          absl::StrCat("the worker was lost and none that gives the same numbers came back within ",
+                       absl::FormatDuration(timeout), " (--resume_timeout)")));
+    }
+  });
+}
+
+void Generation::FinishIfComplete() {
+  if (stage_ != Stage::kRunning || num_finished_ < choices_.size() ||
+      choices_.size() < prepared_->request.n) {
+    return;
+  }
+  const UsageEvent usage{static_cast<uint32_t>(prepared_->prompt_ids->size()), num_tokens(),
+                         cached_tokens_};
+  Emit(usage);
+  const absl::Duration elapsed = env_.loop->Now() - arrival_;
+  env_.metrics->ObserveRequestEnd(elapsed);
+  common::LogInfo("request done", {{"request_id", request_id()},
+                                   {"prompt_tokens", usage.prompt_tokens},
+                                   {"completion_tokens", usage.completion_tokens},
+                                   {"cached_tokens", usage.cached_tokens},
+                                   {"ms", absl::ToInt64Milliseconds(elapsed)}});
+  Done();
+}
+
+uint32_t Generation::num_tokens() const {
+  uint32_t total = 0;
+  for (const auto& choice : choices_) total += choice->num_tokens();
+  return total;
+}
+
+void Generation::Cancel() {
+  if (stage_ == Stage::kDone) return;
+  common::LogInfo("request cancelled",
+                  {{"request_id", request_id()}, {"completion_tokens", num_tokens()}});
+  env_.metrics->ObserveAnswer(FinishReason::kAbort);
+  sink_.reset();
+  Done();
+}
+
+void Generation::Abort() {
+  if (stage_ == Stage::kDone) return;
+  if (stage_ == Stage::kPreparing) return Fail(absl::CancelledError("the request was aborted"));
+  EmitStarted();
+  for (const auto& choice : choices_) {
+    if (stage_ == Stage::kDone) return;
+    if (choice->done()) continue;
+    choice->Cancel();
+    OnChoiceFinished({choice->index(), FinishReason::kAbort, std::nullopt, std::nullopt},
+                     choice->num_tokens());
+  }
+}
+
+void Generation::Fail(absl::Status status) {
+  if (stage_ == Stage::kDone) return;
+  env_.metrics->ObserveFailure(status);
+  const uint32_t delivered = num_tokens();
+  common::LogWarning("request failed", {{"request_id", request_id()},
+                                        {"error", status.ToString()},
+                                        {"completion_tokens", delivered}});
+  if (started_) {
+    status = absl::Status(status.code(), absl::StrCat(status.message(), "; ", delivered,
+                                                      " tokens were delivered before"));
+  }
+  Emit(FailedEvent{std::move(status)});
+  Done();
+}
+
+void Generation::Done() {
+  stage_ = Stage::kDone;
+  for (const auto& choice : choices_) choice->Cancel();
+  for (uint64_t* timer : {&hold_timer_, &deadline_timer_, &resume_timer_}) {
+    env_.loop->CancelTimer(std::exchange(*timer, 0));
+  }
+  sink_.reset();
+  ticket_ = Admission::Ticket();
+  on_done_();
+}
+
+}  // namespace quartet::gateway

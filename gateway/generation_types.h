@@ -1,0 +1,164 @@
+// What a request and its answers are inside the gateway: plain structs that both faces fill and
+// read. Protobuf and JSON stop at the faces and at the clients of the other services.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace quartet::gateway {
+
+// Mirrors quartet.v1.SamplingParams; an unset field takes the model's own default.
+struct SamplingParams {
+  std::optional<float> temperature;
+  std::optional<float> top_p;
+  std::optional<int32_t> top_k;
+  std::optional<float> min_p;
+  std::optional<float> repetition_penalty;
+  std::optional<float> presence_penalty;
+  std::optional<float> frequency_penalty;
+  std::map<uint32_t, float> logit_bias;
+  std::optional<uint64_t> seed;
+  std::optional<uint32_t> max_tokens;
+  std::optional<uint32_t> min_tokens;
+  std::optional<bool> ignore_eos;
+  std::vector<uint32_t> stop_token_ids;
+  std::optional<uint32_t> logprobs;
+  std::optional<uint32_t> prompt_logprobs;
+};
+
+struct ToolCall {
+  std::string id;
+  std::string name;
+  std::string arguments_json;
+};
+
+struct ChatMessage {
+  std::string role;
+  std::string content;
+  std::vector<ToolCall> tool_calls;
+  std::string tool_call_id;
+  std::string name;
+};
+
+struct ChatPrompt {
+  std::vector<ChatMessage> messages;
+  // Each a JSON text of OpenAI's form, keys in the client's order.
+  std::vector<std::string> tools_json;
+  bool add_generation_prompt = true;
+};
+
+using TokenIds = std::vector<uint32_t>;
+// Plain text, ready ids, or a conversation.
+using Prompt = std::variant<std::string, TokenIds, ChatPrompt>;
+
+// One prompt with n answers.
+struct GenerationRequest {
+  // Drawn by the gateway if empty.
+  std::string request_id;
+  // Must name the served model if not empty.
+  std::string model;
+  Prompt prompt;
+  SamplingParams sampling;
+  std::vector<std::string> stop;
+  uint32_t n = 1;
+  bool echo = false;
+  bool skip_special_tokens = true;
+  int32_t priority = 0;
+  std::string cache_salt;
+  // The request fails with DEADLINE_EXCEEDED after this long.
+  absl::Duration timeout = absl::InfiniteDuration();
+  // Whether reported log-probabilities carry the tokens' bytes (OpenAI's shapes show them).
+  bool wants_pieces = false;
+  // Only the prompt is of interest (echo with max_tokens 0): one token is sampled and thrown away.
+  bool prompt_only = false;
+};
+
+struct TokenLogprob {
+  uint32_t token_id = 0;
+  float logprob = 0;
+  uint32_t rank = 0;
+  // Bytes of the token; filled if wants_pieces.
+  std::string piece;
+};
+
+struct PositionLogprobs {
+  TokenLogprob token;
+  std::vector<TokenLogprob> top;
+};
+
+enum class FinishReason { kNone = 0, kStop = 1, kLength = 2, kAbort = 3 };
+
+// One generated token.
+struct OutputToken {
+  uint32_t id = 0;
+  std::optional<PositionLogprobs> logprobs;
+  // Characters (code points) of the answer, echo included, before this token's text.
+  size_t text_offset = 0;
+  // Not part of the text: the id that ended the answer, or a piece of the stop string.
+  bool hidden = false;
+};
+
+// One token of an echoed prompt.
+struct PromptToken {
+  uint32_t id = 0;
+  std::string piece;
+  size_t text_offset = 0;
+  // Unset for the first token, which nothing predicts.
+  std::optional<PositionLogprobs> logprobs;
+};
+
+struct StartedEvent {
+  std::string request_id;
+  std::string model;
+  TokenIds prompt_token_ids;
+  uint64_t seed = 0;
+};
+
+struct DeltaEvent {
+  uint32_t index = 0;
+  // Whole UTF-8 characters; never part of a stop string.
+  std::string text;
+  std::vector<OutputToken> tokens;
+  // In an answer's first delta, if prompt_logprobs were asked for: all tokens of the prompt.
+  std::vector<PromptToken> prompt_tokens;
+};
+
+struct FinishedEvent {
+  uint32_t index = 0;
+  FinishReason reason = FinishReason::kNone;
+  std::optional<std::string> stop_string;
+  std::optional<uint32_t> stop_token_id;
+};
+
+struct UsageEvent {
+  uint32_t prompt_tokens = 0;
+  uint32_t completion_tokens = 0;
+  uint32_t cached_tokens = 0;
+};
+
+struct FailedEvent {
+  absl::Status status;
+};
+
+// In a stream: Started first, then Delta and Finished events, then Usage; or Failed as the last (or
+// only) event.
+using GenerationEvent =
+    std::variant<StartedEvent, DeltaEvent, FinishedEvent, UsageEvent, FailedEvent>;
+
+// Where a generation's events go; each face has one. Called on the gateway's loop, one event at a
+// time: must not block.
+class GenerationSink {
+ public:
+  virtual ~GenerationSink() = default;
+  virtual void OnEvent(GenerationEvent event) = 0;
+};
+
+}  // namespace quartet::gateway

@@ -1,0 +1,173 @@
+#include "gateway/http/completion_call.h"
+
+#include <iterator>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gateway/http/sse.h"
+
+namespace quartet::gateway::http {
+namespace {
+
+std::string DrawId() {
+  thread_local std::mt19937_64 generator{std::random_device{}()};
+  return absl::StrFormat("%016x%016x", generator(), generator());
+}
+
+}  // namespace
+
+// Carries one generation's events from the gateway's loop to the exchange's strand.
+class CompletionCall::PromptSink : public GenerationSink {
+ public:
+  PromptSink(std::shared_ptr<CompletionCall> call, size_t prompt)
+      : call_(std::move(call)), prompt_(prompt) {}
+
+  void OnEvent(GenerationEvent event) override {
+    call_->exchange_->Post([call = call_, prompt = prompt_, event = std::move(event)]() mutable {
+      call->OnEvent(prompt, std::move(event));
+    });
+  }
+
+ private:
+  const std::shared_ptr<CompletionCall> call_;
+  const size_t prompt_;
+};
+
+CompletionCall::CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> exchange,
+                               const OpenAiRequest& request, StatusObserver observer)
+    : gateway_(gateway),
+      exchange_(std::move(exchange)),
+      observer_(std::move(observer)),
+      stream_(request.stream),
+      n_(request.n),
+      answers_(request.prompts.size() * request.n),
+      num_prompts_left_(request.prompts.size()) {
+  shape_.chat = request.chat;
+  shape_.logprobs = request.logprobs;
+  shape_.include_usage = request.include_usage;
+  shape_.id = absl::StrCat(request.chat ? "chatcmpl-" : "cmpl-", DrawId());
+  shape_.created = absl::ToUnixSeconds(absl::Now());
+  for (uint32_t i = 0; i < answers_.size(); ++i) answers_[i].content.index = i;
+}
+
+void CompletionCall::Start(Gateway* gateway, std::shared_ptr<HttpExchange> exchange,
+                           OpenAiRequest request, StatusObserver observer) {
+  std::shared_ptr<CompletionCall> call(
+      new CompletionCall(gateway, std::move(exchange), request, std::move(observer)));
+  call->exchange_->SetOnClosed([weak = std::weak_ptr<CompletionCall>(call)] {
+    if (const auto self = weak.lock()) self->CancelAll();
+  });
+  call->StartGenerations(std::move(request));
+}
+
+void CompletionCall::StartGenerations(OpenAiRequest request) {
+  for (size_t prompt = 0; prompt < request.prompts.size(); ++prompt) {
+    // All of a request's prompts share its id, so that Control.Abort ends them together.
+    request.prompts[prompt].request_id = shape_.id;
+    const absl::StatusOr<Gateway::RequestHandle> handle =
+        gateway_->Generate(std::move(request.prompts[prompt]),
+                           std::make_shared<PromptSink>(shared_from_this(), prompt));
+    if (!handle.ok()) return OnFailed(handle.status());
+    handles_.push_back(*handle);
+  }
+}
+
+void CompletionCall::OnEvent(size_t prompt, GenerationEvent event) {
+  if (over_) return;
+  const uint32_t base = static_cast<uint32_t>(prompt) * n_;
+  if (auto* started = std::get_if<StartedEvent>(&event)) {
+    shape_.model = std::move(started->model);
+    OnStarted(prompt);
+  } else if (auto* delta = std::get_if<DeltaEvent>(&event)) {
+    delta->index += base;
+    OnDelta(std::move(*delta));
+  } else if (const auto* finished = std::get_if<FinishedEvent>(&event)) {
+    OnFinished(base + finished->index, finished->reason);
+  } else if (const auto* usage = std::get_if<UsageEvent>(&event)) {
+    OnUsage(*usage);
+  } else {
+    OnFailed(std::get<FailedEvent>(event).status);
+  }
+}
+
+void CompletionCall::OnStarted(size_t prompt) {
+  if (!stream_) return;
+  if (!std::exchange(streaming_, true)) {
+    HttpResponse head;
+    head.content_type = kSseContentType;
+    head.headers = {
+        {"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}, {"X-Request-Id", shape_.id}};
+    exchange_->StartStream(std::move(head), kSseComment);
+    observer_(200);
+  }
+  if (!shape_.chat) return;
+  for (uint32_t i = 0; i < n_; ++i) {
+    exchange_->Write(SseEvent(RoleChunk(shape_, static_cast<uint32_t>(prompt) * n_ + i)));
+  }
+}
+
+void CompletionCall::OnDelta(DeltaEvent delta) {
+  if (stream_) {
+    if (HasContent(shape_, delta)) exchange_->Write(SseEvent(DeltaChunk(shape_, delta)));
+    return;
+  }
+  DeltaEvent& sum = answers_[delta.index].content;
+  sum.text += delta.text;
+  if (!shape_.logprobs) return;
+  std::move(delta.tokens.begin(), delta.tokens.end(), std::back_inserter(sum.tokens));
+  std::move(delta.prompt_tokens.begin(), delta.prompt_tokens.end(),
+            std::back_inserter(sum.prompt_tokens));
+}
+
+void CompletionCall::OnFinished(uint32_t index, FinishReason reason) {
+  answers_[index].finish_reason = reason;
+  if (stream_) exchange_->Write(SseEvent(FinishChunk(shape_, index, reason)));
+}
+
+void CompletionCall::OnUsage(const UsageEvent& usage) {
+  usage_.prompt_tokens += usage.prompt_tokens;
+  usage_.completion_tokens += usage.completion_tokens;
+  usage_.cached_tokens += usage.cached_tokens;
+  if (--num_prompts_left_ == 0) Complete();
+}
+
+void CompletionCall::Complete() {
+  over_ = true;
+  if (stream_) {
+    if (shape_.include_usage) exchange_->Write(SseEvent(UsageChunk(shape_, usage_)));
+    exchange_->Write(kSseDone);
+    return exchange_->EndStream();
+  }
+  HttpResponse response;
+  response.headers.emplace_back("X-Request-Id", shape_.id);
+  response.body = ResponseBody(shape_, answers_, usage_);
+  exchange_->Respond(std::move(response));
+  observer_(200);
+}
+
+// One prompt's failure is the whole request's: the response has no place for it beside other
+// prompts' answers.
+void CompletionCall::OnFailed(const absl::Status& status) {
+  if (over_) return;
+  CancelAll();
+  if (streaming_) {
+    // No [DONE]: a client must be able to tell this from success.
+    exchange_->Write(SseEvent(ErrorBody(status)));
+    return exchange_->EndStream();
+  }
+  HttpResponse response = ErrorResponse(status);
+  response.headers.emplace_back("X-Request-Id", shape_.id);
+  observer_(response.status);
+  exchange_->Respond(std::move(response));
+}
+
+void CompletionCall::CancelAll() {
+  over_ = true;
+  for (Gateway::RequestHandle handle : handles_) gateway_->Cancel(handle);
+}
+
+}  // namespace quartet::gateway::http

@@ -1,0 +1,56 @@
+// One completions or chat request over HTTP: starts a generation for each prompt, and turns their
+// events into one response, whole or streamed.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "gateway/gateway.h"
+#include "gateway/http/exchange.h"
+#include "gateway/http/openai_request.h"
+#include "gateway/http/openai_response.h"
+
+namespace quartet::gateway::http {
+
+// Runs on the exchange's strand. Answers are indexed by prompt first: prompt p's answer i is p * n
+// + i.
+class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
+ public:
+  // Hears the HTTP status of the answer, once.
+  using StatusObserver = std::function<void(int)>;
+
+  // Takes the exchange over. REQUIRES: runs on its strand.
+  static void Start(Gateway* gateway, std::shared_ptr<HttpExchange> exchange, OpenAiRequest request,
+                    StatusObserver observer);
+
+ private:
+  class PromptSink;
+
+  CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> exchange,
+                 const OpenAiRequest& request, StatusObserver observer);
+  void StartGenerations(OpenAiRequest request);
+  void OnEvent(size_t prompt, GenerationEvent event);
+  void OnStarted(size_t prompt);
+  void OnDelta(DeltaEvent delta);
+  void OnFinished(uint32_t index, FinishReason reason);
+  void OnUsage(const UsageEvent& usage);
+  void OnFailed(const absl::Status& status);
+  void CancelAll();
+  void Complete();
+
+  Gateway* const gateway_;
+  const std::shared_ptr<HttpExchange> exchange_;
+  const StatusObserver observer_;
+  const bool stream_;
+  const uint32_t n_;
+  ResponseShape shape_;
+  std::vector<Gateway::RequestHandle> handles_;
+  std::vector<Answer> answers_;
+  UsageEvent usage_;
+  size_t num_prompts_left_;
+  bool streaming_ = false;  // The head is out.
+  bool over_ = false;
+};
+
+}  // namespace quartet::gateway::http

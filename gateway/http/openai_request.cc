@@ -1,0 +1,245 @@
+#include "gateway/http/openai_request.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "gateway/http/common_fields.h"
+#include "gateway/http/json_body.h"
+#include "gateway/request_error.h"
+
+namespace quartet::gateway::http {
+namespace {
+
+using nlohmann::json;
+
+constexpr int64_t kMaxTokens = 1'000'000'000;
+constexpr size_t kMaxPrompts = 1024;
+
+bool IsIds(const json& value) {
+  if (!value.is_array() || value.empty()) return false;
+  for (const json& id : value) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > UINT32_MAX) return false;
+  }
+  return true;
+}
+
+// A string, a list of strings, a list of ids, or a list of lists of ids.
+absl::StatusOr<std::vector<Prompt>> ReadPrompts(const FieldReader& fields) {
+  const json* const prompt = fields.Find("prompt");
+  if (prompt == nullptr) return InvalidField("prompt", "you must provide a prompt");
+  if (prompt->is_string()) return std::vector<Prompt>{prompt->get<std::string>()};
+  if (IsIds(*prompt)) return std::vector<Prompt>{prompt->get<TokenIds>()};
+  constexpr char kMust[] =
+      "a string, a list of strings, a list of token ids or a list of lists of token ids, "
+      "none of them empty";
+  if (!prompt->is_array() || prompt->empty()) return fields.Wrong("prompt", kMust);
+  if (prompt->size() > kMaxPrompts) {
+    return InvalidField("prompt", absl::StrCat("prompt may be a list of at most ", kMaxPrompts,
+                                               ", got ", prompt->size()));
+  }
+  std::vector<Prompt> prompts;
+  for (const json& element : *prompt) {
+    // All of one kind, as in OpenAI's definition.
+    if (element.type() != prompt->front().type()) return fields.Wrong("prompt", kMust);
+    if (element.is_string()) {
+      prompts.push_back(element.get<std::string>());
+    } else if (IsIds(element)) {
+      prompts.push_back(element.get<TokenIds>());
+    } else {
+      return fields.Wrong("prompt", kMust);
+    }
+  }
+  return prompts;
+}
+
+absl::Status CheckBestOf(const FieldReader& fields, uint32_t n) {
+  std::optional<uint32_t> best_of;
+  RETURN_IF_ERROR(fields.Read("best_of", 1, 128, &best_of));
+  if (best_of.value_or(n) == n) return absl::OkStatus();
+  return InvalidField("best_of", absl::StrCat("best_of other than n is not supported, got best_of ",
+                                              *best_of, " and n ", n));
+}
+
+// max_tokens 0 is for those who want the prompt's log-probabilities alone.
+absl::Status ReadMaxTokens(const FieldReader& fields, GenerationRequest* generation) {
+  std::optional<uint32_t>& max_tokens = generation->sampling.max_tokens;
+  RETURN_IF_ERROR(fields.Read("max_tokens", 0, kMaxTokens, &max_tokens));
+  if (max_tokens != 0u) return absl::OkStatus();
+  if (!generation->echo) {
+    return InvalidField("max_tokens", "max_tokens must be at least 1 without echo, got 0");
+  }
+  max_tokens = 1;
+  generation->prompt_only = true;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadContent(const FieldReader& fields, const std::string& where) {
+  const json* const content = fields.Find("content");
+  if (content == nullptr) return std::string();
+  if (content->is_string()) return content->get<std::string>();
+  if (!content->is_array()) return fields.Wrong("content", "a string or a list of parts");
+  std::string text;
+  for (size_t i = 0; i < content->size(); ++i) {
+    const json& part = (*content)[i];
+    if (part.is_object() && part.value("type", json()) == json("text") && part.contains("text") &&
+        part["text"].is_string()) {
+      text += part["text"].get_ref<const std::string&>();
+      continue;
+    }
+    const std::string field = absl::StrCat(where, "content[", i, "]");
+    return InvalidField(field, absl::StrCat(field,
+                                            " must be {\"type\": \"text\", \"text\": ...}; "
+                                            "other parts are not supported, got ",
+                                            Show(part)));
+  }
+  return text;
+}
+
+absl::Status ReadToolCalls(const FieldReader& fields, const std::string& where,
+                           std::vector<ToolCall>* calls) {
+  const json* const list = fields.Find("tool_calls");
+  if (list == nullptr) return absl::OkStatus();
+  constexpr char kMust[] = "a list of {\"id\", \"type\": \"function\", \"function\": {...}}";
+  if (!list->is_array()) return fields.Wrong("tool_calls", kMust);
+  for (size_t i = 0; i < list->size(); ++i) {
+    const json& element = (*list)[i];
+    if (!element.is_object() || !element.contains("function") || !element["function"].is_object()) {
+      return fields.Wrong("tool_calls", kMust);
+    }
+    const std::string at = absl::StrCat(where, "tool_calls[", i, "].");
+    ToolCall call;
+    call.arguments_json = "{}";
+    RETURN_IF_ERROR(FieldReader(element, at).Read("id", &call.id));
+    const FieldReader function(element["function"], at + "function.");
+    RETURN_IF_ERROR(function.Read("name", &call.name));
+    RETURN_IF_ERROR(function.Read("arguments", &call.arguments_json));
+    if (call.name.empty()) return function.Wrong("name", "a string");
+    calls->push_back(std::move(call));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ChatMessage> ReadMessage(const json& value, size_t index) {
+  const std::string where = absl::StrCat("messages[", index, "].");
+  if (!value.is_object()) {
+    return InvalidField("messages",
+                        absl::StrCat("messages[", index, "] must be an object, got ", Show(value)));
+  }
+  const FieldReader fields(value, where);
+  ChatMessage message;
+  RETURN_IF_ERROR(fields.Read("role", &message.role));
+  // The newer name of the same role.
+  if (message.role == "developer") message.role = "system";
+  if (message.role != "system" && message.role != "user" && message.role != "assistant" &&
+      message.role != "tool") {
+    return fields.Wrong("role", "\"system\", \"user\", \"assistant\" or \"tool\"");
+  }
+  ASSIGN_OR_RETURN(message.content, ReadContent(fields, where));
+  RETURN_IF_ERROR(fields.Read("name", &message.name));
+  RETURN_IF_ERROR(fields.Read("tool_call_id", &message.tool_call_id));
+  RETURN_IF_ERROR(ReadToolCalls(fields, where, &message.tool_calls));
+  if (fields.Find("content") == nullptr && message.tool_calls.empty()) {
+    return fields.Wrong("content", "a string or a list of parts");
+  }
+  return message;
+}
+
+absl::Status ReadTools(const json& body, absl::string_view text, ChatPrompt* chat) {
+  const FieldReader fields(body);
+  if (fields.Find("functions") != nullptr || fields.Find("function_call") != nullptr) {
+    return InvalidField("functions", "functions and function_call are not supported; use tools");
+  }
+  const json* const choice = fields.Find("tool_choice");
+  if (choice != nullptr && *choice != json("auto") && *choice != json("none")) {
+    return InvalidField("tool_choice", absl::StrCat("tool_choice other than \"auto\" or \"none\" "
+                                                    "is not supported in this release, got ",
+                                                    Show(*choice)));
+  }
+  const json* const tools = fields.Find("tools");
+  if (tools == nullptr) return absl::OkStatus();
+  constexpr char kMust[] = "a list of {\"type\": \"function\", \"function\": {\"name\": ..., ...}}";
+  if (!tools->is_array()) return fields.Wrong("tools", kMust);
+  for (const json& tool : *tools) {
+    const bool fits = tool.is_object() && tool.value("type", json()) == json("function") &&
+                      tool.contains("function") && tool["function"].is_object() &&
+                      tool["function"].value("name", json()).is_string();
+    if (!fits) return fields.Wrong("tools", kMust);
+  }
+  if (choice != nullptr && *choice == json("none")) return absl::OkStatus();
+  ASSIGN_OR_RETURN(chat->tools_json, OrderedElements(text, "tools"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ChatPrompt> ReadChat(const json& body, absl::string_view text) {
+  const FieldReader fields(body);
+  const json* const messages = fields.Find("messages");
+  if (messages == nullptr || !messages->is_array() || messages->empty()) {
+    return fields.Wrong("messages", "a list of at least one message");
+  }
+  ChatPrompt chat;
+  for (size_t i = 0; i < messages->size(); ++i) {
+    ASSIGN_OR_RETURN(ChatMessage message, ReadMessage((*messages)[i], i));
+    chat.messages.push_back(std::move(message));
+  }
+  RETURN_IF_ERROR(fields.Read("add_generation_prompt", &chat.add_generation_prompt));
+  RETURN_IF_ERROR(ReadTools(body, text, &chat));
+  return chat;
+}
+
+absl::Status ReadChatLogprobs(const FieldReader& fields, OpenAiRequest* request,
+                              GenerationRequest* generation) {
+  RETURN_IF_ERROR(fields.Read("logprobs", &request->logprobs));
+  std::optional<uint32_t> top;
+  RETURN_IF_ERROR(fields.Read("top_logprobs", 0, 20, &top));
+  if (top.has_value() && !request->logprobs) {
+    return InvalidField("top_logprobs", "top_logprobs may only be given with \"logprobs\": true");
+  }
+  if (request->logprobs) generation->sampling.logprobs = top.value_or(0);
+  generation->wants_pieces = request->logprobs;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<OpenAiRequest> ParseCompletion(absl::string_view text) {
+  ASSIGN_OR_RETURN(const json body, ParseJsonObject(text));
+  const FieldReader fields(body);
+  OpenAiRequest request;
+  GenerationRequest generation;
+  ASSIGN_OR_RETURN(std::vector<Prompt> prompts, ReadPrompts(fields));
+  RETURN_IF_ERROR(ReadCommonFields(body, &request, &generation));
+  RETURN_IF_ERROR(CheckBestOf(fields, request.n));
+  if (fields.Find("suffix") != nullptr) {
+    return InvalidField("suffix", "suffix is not supported; leave it out");
+  }
+  RETURN_IF_ERROR(fields.Read("echo", &generation.echo));
+  RETURN_IF_ERROR(ReadMaxTokens(fields, &generation));
+  RETURN_IF_ERROR(fields.Read("logprobs", 0, 20, &generation.sampling.logprobs));
+  request.logprobs = generation.wants_pieces = generation.sampling.logprobs.has_value();
+  if (generation.echo) generation.sampling.prompt_logprobs = generation.sampling.logprobs;
+  for (Prompt& prompt : prompts) {
+    request.prompts.push_back(generation);
+    request.prompts.back().prompt = std::move(prompt);
+  }
+  return request;
+}
+
+absl::StatusOr<OpenAiRequest> ParseChatCompletion(absl::string_view text) {
+  ASSIGN_OR_RETURN(const json body, ParseJsonObject(text));
+  const FieldReader fields(body);
+  OpenAiRequest request;
+  request.chat = true;
+  GenerationRequest generation;
+  ASSIGN_OR_RETURN(generation.prompt, ReadChat(body, text));
+  RETURN_IF_ERROR(ReadCommonFields(body, &request, &generation));
+  std::optional<uint32_t>& max_tokens = generation.sampling.max_tokens;
+  RETURN_IF_ERROR(fields.Read("max_tokens", 1, kMaxTokens, &max_tokens));
+  RETURN_IF_ERROR(fields.Read("max_completion_tokens", 1, kMaxTokens, &max_tokens));
+  RETURN_IF_ERROR(ReadChatLogprobs(fields, &request, &generation));
+  request.prompts.push_back(std::move(generation));
+  return request;
+}
+
+}  // namespace quartet::gateway::http

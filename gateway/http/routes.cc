@@ -1,0 +1,275 @@
+#include "gateway/http/routes.h"
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "common/version.h"
+#include "gateway/http/completion_call.h"
+#include "gateway/http/json_body.h"
+#include "gateway/http/openai_request.h"
+#include "gateway/http/openai_response.h"
+#include "gateway/request_error.h"
+
+namespace quartet::gateway::http {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+constexpr char kModelPrefix[] = "/v1/models/";
+constexpr char kInvalidRequest[] = "invalid_request_error";
+
+HttpResponse Json(int status, const json& body) {
+  HttpResponse response;
+  response.status = status;
+  response.body = body.dump(-1, ' ', false, json::error_handler_t::replace);
+  return response;
+}
+
+HttpResponse JsonText(std::string body) {
+  HttpResponse response;
+  response.body = std::move(body);
+  return response;
+}
+
+HttpResponse UnknownPath(const HttpRequest& request) {
+  HttpResponse response;
+  response.status = 404;
+  response.body = ErrorBody(absl::StrCat("Unknown request URL: ", request.method, " ", request.path,
+                                         ". GET / lists what exists."),
+                            kInvalidRequest, "unknown_url");
+  return response;
+}
+
+HttpResponse WrongMethod(const HttpRequest& request, const std::string& allowed) {
+  HttpResponse response;
+  response.status = 405;
+  response.headers.emplace_back("Allow", allowed);
+  response.body = ErrorBody(
+      absl::StrCat("Not allowed to ", request.method, " on ", request.path, "; use ", allowed),
+      kInvalidRequest, "method_not_allowed");
+  return response;
+}
+
+// %XX in a path, for model names with a slash or other signs in them.
+std::string PercentDecode(absl::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto hex = [&](size_t at) {
+      const char c = at < text.size() ? text[at] : '?';
+      return c >= '0' && c <= '9'   ? c - '0'
+             : c >= 'a' && c <= 'f' ? c - 'a' + 10
+             : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                    : -1;
+    };
+    if (text[i] == '%' && hex(i + 1) >= 0 && hex(i + 2) >= 0) {
+      out.push_back(static_cast<char>(hex(i + 1) * 16 + hex(i + 2)));
+      i += 2;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+// What one path answers.
+struct Routes::Route {
+  const char* path;
+  const char* method;
+  const char* what;
+  void (*run)(Routes&, std::shared_ptr<HttpExchange>);
+
+  static const std::vector<Route>& All() {
+    using Exchange = std::shared_ptr<HttpExchange>;
+    static const auto* const routes = new std::vector<Route>{
+        {"/v1/completions", "POST", "text completions, plain or streamed",
+         [](Routes& r, Exchange e) { r.Complete(std::move(e), /*chat=*/false); }},
+        {"/v1/chat/completions", "POST", "chat completions, plain or streamed",
+         [](Routes& r, Exchange e) { r.Complete(std::move(e), /*chat=*/true); }},
+        {"/v1/models", "GET", "the served models",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.Models()); }},
+        {"/tokenize", "POST", "text to token ids",
+         [](Routes& r, Exchange e) { r.Tokenize(std::move(e)); }},
+        {"/detokenize", "POST", "token ids to text",
+         [](Routes& r, Exchange e) { r.Detokenize(std::move(e)); }},
+        {"/health", "GET", "200 while requests can be served, else 503",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.Health()); }},
+        {"/version", "GET", "the server's version",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.Version()); }},
+        {"/metrics", "GET", "counters and timings for Prometheus",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.MetricsPage()); }},
+        {"/", "GET", "this page", [](Routes& r, Exchange e) { r.Respond(*e, r.Home()); }},
+    };
+    return *routes;
+  }
+};
+
+Routes::Routes(Gateway* gateway, Metrics* metrics)
+    : gateway_(gateway), metrics_(metrics), created_(absl::ToUnixSeconds(absl::Now())) {}
+
+void Routes::Handle(std::shared_ptr<HttpExchange> exchange) {
+  const HttpRequest& request = exchange->request();
+  const bool is_get = request.method == "GET" || request.method == "HEAD";
+  for (const Route& route : Route::All()) {
+    if (request.path != route.path) continue;
+    const bool fits =
+        is_get ? absl::string_view(route.method) == "GET" : request.method == route.method;
+    if (!fits) return Respond(*exchange, WrongMethod(request, route.method));
+    return route.run(*this, std::move(exchange));
+  }
+  if (absl::StartsWith(request.path, kModelPrefix)) {
+    if (!is_get) return Respond(*exchange, WrongMethod(request, "GET"));
+    return Respond(*exchange, Model(PercentDecode(absl::StripPrefix(request.path, kModelPrefix))));
+  }
+  Respond(*exchange, UnknownPath(request));
+}
+
+HttpResponse Routes::Refuse(int status, const std::string& message) {
+  metrics_->ObserveHttp("other", status);
+  HttpResponse response;
+  response.status = status;
+  response.body = ErrorBody(message, status == 503 ? "server_error" : kInvalidRequest,
+                            status == 413 ? "request_too_large" : "");
+  return response;
+}
+
+void Routes::Respond(HttpExchange& exchange, HttpResponse response) const {
+  const std::string& path = exchange.request().path;
+  // Paths that nobody serves would make as many series as clients have ideas.
+  const auto& routes = Route::All();
+  const bool known = std::any_of(routes.begin(), routes.end(),
+                                 [&](const Route& route) { return path == route.path; });
+  metrics_->ObserveHttp(known ? path : "other", response.status);
+  exchange.Respond(std::move(response));
+}
+
+void Routes::Complete(std::shared_ptr<HttpExchange> exchange, bool chat) {
+  std::string body = std::move(exchange->request().body);
+  absl::StatusOr<OpenAiRequest> request = chat ? ParseChatCompletion(body) : ParseCompletion(body);
+  if (!request.ok()) return Respond(*exchange, ErrorResponse(request.status()));
+  body = std::string();  // Megabytes that would stay as long as the answer takes.
+  CompletionCall::Start(gateway_, exchange, *std::move(request),
+                        [metrics = metrics_, path = exchange->request().path](int status) {
+                          metrics->ObserveHttp(path, status);
+                        });
+}
+
+void Routes::Tokenize(std::shared_ptr<HttpExchange> exchange) {
+  const absl::StatusOr<nlohmann::json> body = ParseJsonObject(exchange->request().body);
+  std::string prompt;
+  std::optional<bool> add_special_tokens;
+  absl::Status status = body.status();
+  if (status.ok()) {
+    const FieldReader fields(*body);
+    status = fields.Find("prompt") == nullptr ? InvalidField("prompt", "you must provide a prompt")
+                                              : fields.Read("prompt", &prompt);
+    status.Update(fields.Read("add_special_tokens", &add_special_tokens));
+  }
+  if (!status.ok()) return Respond(*exchange, ErrorResponse(status));
+  gateway_->Tokenize(
+      std::move(prompt), add_special_tokens.value_or(true),
+      [this, exchange](absl::StatusOr<TokenIds> ids) {
+        exchange->Post([this, exchange, ids = std::move(ids)] {
+          if (!ids.ok()) return Respond(*exchange, ErrorResponse(ids.status()));
+          const auto state = gateway_->state();
+          const uint32_t length = state->model == nullptr ? 0 : state->model->max_model_len;
+          Respond(*exchange,
+                  Json(200, {{"count", ids->size()}, {"max_model_len", length}, {"tokens", *ids}}));
+        });
+      });
+}
+
+void Routes::Detokenize(std::shared_ptr<HttpExchange> exchange) {
+  const absl::StatusOr<nlohmann::json> body = ParseJsonObject(exchange->request().body);
+  absl::Status status = body.status();
+  TokenIds ids;
+  if (status.ok()) {
+    const FieldReader fields(*body);
+    const nlohmann::json* const tokens = fields.Find("tokens");
+    constexpr char kMust[] = "a list of token ids";
+    if (tokens == nullptr || !tokens->is_array()) status = fields.Wrong("tokens", kMust);
+    for (size_t i = 0; status.ok() && i < tokens->size(); ++i) {
+      const nlohmann::json& id = (*tokens)[i];
+      if (!id.is_number_unsigned() || id.get<uint64_t>() > UINT32_MAX) {
+        status = fields.Wrong("tokens", kMust);
+      } else {
+        ids.push_back(id.get<uint32_t>());
+      }
+    }
+  }
+  if (!status.ok()) return Respond(*exchange, ErrorResponse(status));
+  gateway_->Detokenize(std::move(ids), /*skip_special_tokens=*/false,
+                       [this, exchange](absl::StatusOr<std::string> text) {
+                         exchange->Post([this, exchange, text = std::move(text)] {
+                           if (!text.ok()) return Respond(*exchange, ErrorResponse(text.status()));
+                           Respond(*exchange, Json(200, {{"prompt", *text}}));
+                         });
+                       });
+}
+
+HttpResponse Routes::Home() const {
+  const auto state = gateway_->state();
+  HttpResponse response;
+  response.content_type = "text/plain; charset=utf-8";
+  response.body = absl::StrCat("Quartet ", common::kVersion, "\n\n");
+  if (state->model != nullptr) {
+    absl::StrAppend(&response.body, "Model:  ", state->model->name, " (", state->group.architecture,
+                    ", context ", state->model->max_model_len,
+                    " tokens)\nDevice: ", state->group.device, ", ", state->group.world_size,
+                    state->group.world_size == 1 ? " rank\n" : " ranks\n");
+  }
+  absl::StrAppend(&response.body, "State:  ",
+                  state->serving ? "serving" : absl::StrCat("not serving: ", state->reason),
+                  "\n\nEndpoints:\n");
+  for (const Route& route : Route::All()) {
+    absl::StrAppend(&response.body, "  ", route.method, std::string(route.method[0] == 'G', ' '),
+                    " ", route.path,
+                    std::string(24 - std::min<size_t>(23, strlen(route.path)), ' '), route.what,
+                    "\n");
+  }
+  return response;
+}
+
+HttpResponse Routes::Models() const {
+  const auto state = gateway_->state();
+  if (state->model == nullptr) return ErrorResponse(absl::UnavailableError(state->reason));
+  return JsonText(ModelList({state->model->name}, created_, state->model->max_model_len));
+}
+
+HttpResponse Routes::Model(const std::string& name) const {
+  const auto state = gateway_->state();
+  if (state->model == nullptr) return ErrorResponse(absl::UnavailableError(state->reason));
+  const auto& names = state->model_names;
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    return ErrorResponse(WithField(
+        absl::NotFoundError(absl::StrCat("The model '", name,
+                                         "' does not exist; served: ", absl::StrJoin(names, ", "))),
+        "model", "model_not_found"));
+  }
+  return JsonText(ModelCard(name, created_, state->model->max_model_len));
+}
+
+HttpResponse Routes::Health() const {
+  const absl::Status serving = gateway_->CheckServing();
+  if (serving.ok()) return Json(200, {{"status", "serving"}});
+  return Json(503, {{"status", "not serving"}, {"reason", std::string(serving.message())}});
+}
+
+HttpResponse Routes::Version() const { return Json(200, {{"version", common::kVersion}}); }
+
+HttpResponse Routes::MetricsPage() const {
+  HttpResponse response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body = metrics_->Render();
+  return response;
+}
+
+}  // namespace quartet::gateway::http

@@ -1,0 +1,40 @@
+// Which path is answered by what.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "gateway/gateway.h"
+#include "gateway/http/exchange.h"
+#include "gateway/metrics.h"
+
+namespace quartet::gateway::http {
+
+// Thread-safe. `gateway` and `metrics` outlive it.
+class Routes : public HttpHandler {
+ public:
+  Routes(Gateway* gateway, Metrics* metrics);
+
+  void Handle(std::shared_ptr<HttpExchange> exchange) override;
+  HttpResponse Refuse(int status, const std::string& message) override;
+
+ private:
+  struct Route;
+  void Complete(std::shared_ptr<HttpExchange> exchange, bool chat);
+  void Tokenize(std::shared_ptr<HttpExchange> exchange);
+  void Detokenize(std::shared_ptr<HttpExchange> exchange);
+  HttpResponse Home() const;
+  HttpResponse Models() const;
+  HttpResponse Model(const std::string& name) const;
+  HttpResponse Health() const;
+  HttpResponse Version() const;
+  HttpResponse MetricsPage() const;
+  // Answers and counts.
+  void Respond(HttpExchange& exchange, HttpResponse response) const;
+
+  Gateway* const gateway_;
+  Metrics* const metrics_;
+  const int64_t created_;  // Seconds since 1970 at which this began to serve.
+};
+
+}  // namespace quartet::gateway::http
