@@ -24,6 +24,7 @@ constexpr ServiceFlag kServiceFlags[] = {
     {"resume_timeout", kGateway, false, "How long a stream waits for a worker that comes back."},
     {"header_hold_ms", kGateway, false, "How long the HTTP status is held for the first token."},
     {"drain_timeout_ms", kGateway, false, "How long running requests may go on after SIGTERM."},
+    {"max_text_bytes", kTokenizer, false, "Longer texts are refused."},
     {"log_level", kAll, false, "debug, info, warning or error."},
 };
 

@@ -11,9 +11,9 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "common/logging.h"
+#include "common/program.h"
 #include "common/server_runner.h"
 #include "common/status_macros.h"
 #include "tokenizer_service/tokenizer.h"
@@ -118,7 +118,7 @@ int Main(pid_t parent) {
 int main(int argc, char** argv) {
   const pid_t parent = getppid();  // first of all, so that it can hardly be gone yet
   quartet::common::BlockTerminationSignals();
-  absl::SetProgramUsageMessage(
+  quartet::common::ConfigureProgram(
       "serves the tokenizer of a model over gRPC.\n"
       "quartet-tokenizer --model=PATH --address=unix:/path");
   absl::ParseCommandLine(argc, argv);
