@@ -105,24 +105,38 @@ void ValueTile(const AttentionSplitArgs<T>& args, const float* p, float* acc) {
   }
 }
 
-// Scores become exp(scale * score - max), in place and, if `probabilities` is there, rounded to
-// bf16. Positions from `visible` to `padded` (a multiple of 16) become 0.
+// Turns a row of scores into exp(scale * score - max): rounded to bf16 in `probabilities` if that
+// is there, else in place. Positions from `visible` to `padded` (a multiple of 16) become 0.
 QUARTET_INLINE void SoftmaxRow(float* scores, int visible, int padded, float scale, float* max_out,
                                float* sum_out, uint16_t* probabilities) {
   const F32 lowest = Set(-__builtin_inff());
   F32 maxima = lowest;
-  for (int i = 0; i < visible; i += kLanes) {
+  int i = 0;
+  for (; i + kLanes <= visible; i += kLanes) maxima = Max(maxima, Load(scores + i) * Set(scale));
+  if (i < visible) {
     maxima = Max(maxima, FirstLanes(Load(scores + i) * Set(scale), lowest, visible - i));
   }
   const float max = visible > 0 ? ReduceMax(maxima) : 0.0f;
   F32 sums = {};
-  for (int i = 0; i < padded; i += kLanes) {
-    F32 p = Exp(Load(scores + i) * Set(scale) - Set(max));
-    p = FirstLanes(p, F32{}, visible - i);
+  const auto store = [=](int at, F32 p) __attribute__((always_inline)) {
+    if (probabilities != nullptr) {
+      StoreBf16(probabilities + at, p);
+    } else {
+      Store(scores + at, p);
+    }
+  };
+  for (i = 0; i + kLanes <= visible; i += kLanes) {
+    const F32 p = ExpBounded(Load(scores + i) * Set(scale) - Set(max));
     sums += p;
-    Store(scores + i, p);
-    if (probabilities != nullptr) StoreBf16(probabilities + i, p);
+    store(i, p);
   }
+  if (i < visible) {
+    const F32 p = ExpBounded(Load(scores + i) * Set(scale) - Set(max));
+    sums += FirstLanes(p, F32{}, visible - i);
+    store(i, FirstLanes(p, F32{}, visible - i));
+    i += kLanes;
+  }
+  for (; i < padded; i += kLanes) store(i, F32{});
   *max_out = max;
   *sum_out = ReduceAdd(sums);
 }

@@ -136,14 +136,33 @@ QUARTET_INLINE void StoreBf16(uint16_t* p, F32 v, int64_t count) {
   for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
 }
 
-// exp(x) within 2 ulp for x in [-87.3, 88.3]; beyond that the value at the border. NaN gives NaN.
-// The polynomial is Cephes' expf (Moshier 1989).
-QUARTET_INLINE F32 Exp(F32 x) {
-  x = x < Set(-87.3f) ? Set(-87.3f) : x;
-  x = x > Set(88.3f) ? Set(88.3f) : x;
+// The larger of `bound` and v, the smaller of them; a NaN in v stays.
+QUARTET_INLINE F32 AtLeast(float bound, F32 v) {
+#if defined(__AVX512BF16__)
+  return _mm512_max_ps(Set(bound), v);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(Set(bound), v);
+#else
+  return v < Set(bound) ? Set(bound) : v;
+#endif
+}
+QUARTET_INLINE F32 AtMost(float bound, F32 v) {
+#if defined(__AVX512BF16__)
+  return _mm512_min_ps(Set(bound), v);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(Set(bound), v);
+#else
+  return v > Set(bound) ? Set(bound) : v;
+#endif
+}
+
+// exp(x) within 2 ulp for x in [-87.3, 88.3]; below that the value at the border. NaN gives NaN.
+// REQUIRES: x <= 88.3. The polynomial is Cephes' expf (Moshier 1989).
+QUARTET_INLINE F32 ExpBounded(F32 x) {
+  x = AtLeast(-87.3f, x);
   // Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the mantissa.
   const F32 magic = Set(12582912.0f);
-  const F32 shifted = x * Set(1.44269504088896341f) + magic;
+  const F32 shifted = Fma(x, Set(1.44269504088896341f), magic);
   const F32 n = shifted - magic;
   F32 r = Fma(n, Set(-0.693359375f), x);
   r = Fma(n, Set(2.12194440e-4f), r);
@@ -154,9 +173,16 @@ QUARTET_INLINE F32 Exp(F32 x) {
   y = Fma(y, r, Set(1.6666665459e-1f));
   y = Fma(y, r, Set(5.0000001201e-1f));
   y = Fma(y, r * r, r) + Set(1.0f);
+#if defined(__AVX512BF16__)
+  return _mm512_scalef_ps(y, n);
+#else
   const U32 exponent = reinterpret_cast<U32>(shifted) - reinterpret_cast<U32>(magic) + 127u;
   return y * reinterpret_cast<F32>(exponent << 23);
+#endif
 }
+
+// As above for any x.
+QUARTET_INLINE F32 Exp(F32 x) { return ExpBounded(AtMost(88.3f, x)); }
 
 }  // namespace
 }  // namespace quartet::kernels::cpu
