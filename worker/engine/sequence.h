@@ -1,0 +1,123 @@
+// One sequence: the tokens of one answer of one request, how far its KV cache reaches, and when it
+// ends. Plain structs at the border (SequenceRequest in, SequenceEvent out).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "worker/engine/sampling_params.h"
+
+namespace quartet::engine {
+
+// A gateway's stream, and a sequence on it.
+struct SequenceKey {
+  uint64_t client_id = 0;
+  uint64_t sequence_id = 0;
+  bool operator==(const SequenceKey&) const = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const SequenceKey& key) {
+    return H::combine(std::move(h), key.client_id, key.sequence_id);
+  }
+};
+
+struct SequenceRequest {
+  SequenceKey key;
+  std::string request_id;  // for logs
+  uint32_t choice_index = 0;
+  uint32_t attempt = 0;
+  std::vector<int32_t> prompt_ids;
+  std::vector<int32_t> output_ids;  // what earlier attempts generated
+  SamplingParams sampling;
+  int32_t priority = 0;
+  std::string cache_salt;
+  uint64_t timeout_ms = 0;  // 0: never
+  std::vector<int32_t> eos_token_ids;
+  int32_t sample_limit = 0;  // ids from here up are never sampled
+};
+
+// kNone: it has not ended. kStop: an end-of-sequence or stop id. kLength: max_tokens or the end of
+// the context.
+enum class FinishReason { kNone, kStop, kLength };
+
+struct PositionLogprobs {
+  kernels::TokenLogprob token;
+  std::vector<kernels::TokenLogprob> top;
+};
+
+// What one step brought to one sequence.
+struct SequenceEvent {
+  uint64_t sequence_id = 0;
+  std::vector<int32_t> token_ids;
+  std::vector<PositionLogprobs> logprobs;
+  std::vector<PositionLogprobs> prompt_logprobs;  // in the first event
+  FinishReason finish_reason = FinishReason::kNone;
+  std::optional<int32_t> stop_token_id;
+  uint32_t cached_tokens = 0;
+  absl::Status error;  // not OK: the sequence failed and this is its last event
+};
+
+// How often each token stands in prompt and output. Kept up to date token by token.
+class TokenCounts {
+ public:
+  void Add(int32_t token_id, bool is_output);
+  const std::vector<kernels::TokenCount>& counts() const { return counts_; }
+
+ private:
+  std::vector<kernels::TokenCount> counts_;
+  absl::flat_hash_map<int32_t, size_t> index_;
+};
+
+// Not thread-safe.
+class Sequence {
+ public:
+  Sequence(SequenceRequest request, absl::Time arrival);
+
+  const SequenceRequest& request() const { return request_; }
+  const SamplingParams& params() const { return request_.sampling; }
+  absl::Time arrival() const { return arrival_; }
+  bool IsExpired(absl::Time now) const { return now >= deadline_; }
+
+  // Prompt, then output.
+  const std::vector<int32_t>& tokens() const { return tokens_; }
+  int64_t num_tokens() const { return static_cast<int64_t>(tokens_.size()); }
+  int64_t num_prompt_tokens() const { return num_prompt_tokens_; }
+  int64_t num_output_tokens() const { return num_tokens() - num_prompt_tokens_; }
+  int64_t num_uncomputed_tokens() const { return num_tokens() - num_computed_tokens; }
+
+  // Appends a sampled token and says whether it ends the sequence. An id that ends it takes
+  // precedence over the length.
+  FinishReason AppendOutput(int32_t token_id, int64_t max_model_len);
+
+  // The row that samples this sequence's next token. Points into the sequence.
+  kernels::SampleRow NextSampleRow(int64_t logits_row) const;
+  // The row that reports the prompt token at `position`, from the logits before it.
+  kernels::SampleRow PromptLogprobRow(int64_t logits_row, int64_t position) const;
+
+  // Positions of the prompt, from 1, whose log-probabilities are still wanted; 0 if none.
+  int64_t next_prompt_logprob_position() const;
+
+  // --- Written by the scheduler and the engine ---
+  int64_t num_computed_tokens = 0;  // their keys and values are in the cache
+  std::vector<int32_t> blocks;
+  int64_t num_published_blocks = 0;  // of `blocks`: known to all ranks
+  int32_t slot = -1;                 // -1: not running
+  int num_preemptions = 0;
+  bool has_sent_event = false;
+  std::vector<PositionLogprobs> prompt_logprobs;  // collected so far; sent in the first event
+
+ private:
+  const SequenceRequest request_;
+  const absl::Time arrival_;
+  const absl::Time deadline_;
+  const int64_t num_prompt_tokens_;
+  std::vector<int32_t> tokens_;
+  std::vector<int32_t> end_ids_;  // what ends it when sampled
+  TokenCounts counts_;            // only with penalties
+};
+
+}  // namespace quartet::engine

@@ -1,0 +1,74 @@
+// A model for tests: its logits are a hash of all tokens that the sequence has in the paged cache,
+// read through the block tables. So a wrong block, slot, position or a block owned twice changes
+// the tokens.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "kernels/cpu/sampling.h"
+#include "kernels/ops.h"
+#include "worker/model/model.h"
+
+namespace quartet::engine {
+
+inline uint64_t Mix(uint64_t x) {
+  x ^= x >> 33;
+  x *= 0xff51afd7ed558ccdull;
+  x ^= x >> 33;
+  x *= 0xc4ceb9fe1a85ec53ull;
+  return x ^ (x >> 33);
+}
+
+class FakeModel : public model::Model {
+ public:
+  explicit FakeModel(int64_t vocab_size) : vocab_size_(vocab_size) {}
+
+  absl::Status Forward(const model::StepInput& input) override {
+    inputs.push_back(input);
+    if (on_forward) {
+      const absl::Status status = on_forward(input);
+      if (!status.ok()) return status;
+    }
+    for (int64_t t = 0; t < input.num_tokens(); ++t) {
+      cache_[input.slot_mapping[t]] =
+          Mix(static_cast<uint64_t>(input.token_ids[t]) * 1000003 + input.positions[t] + 1);
+    }
+    logits_.clear();
+    int64_t sequence = 0;
+    for (int32_t row : input.logits_rows) {
+      while (row >= input.query_start[sequence + 1]) ++sequence;
+      uint64_t hash = 17;
+      for (int32_t position = 0; position <= input.positions[row]; ++position) {
+        const int32_t block =
+            input.block_tables[sequence * input.max_blocks + position / kernels::kBlockTokens];
+        hash = Mix(hash * 31 +
+                   cache_[block * kernels::kBlockTokens + position % kernels::kBlockTokens]);
+      }
+      for (int64_t id = 0; id < vocab_size_; ++id) {
+        logits_.push_back(static_cast<float>(Mix(hash + static_cast<uint64_t>(id)) >> 40) *
+                          0x1p-21f);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Sample(std::span<const kernels::SampleRow> rows,
+                      std::vector<kernels::SampledToken>* out) override {
+    return kernels::cpu::Sample(logits_.data(), vocab_size_, vocab_size_, rows, nullptr, out);
+  }
+
+  std::vector<model::StepInput> inputs;  // of all steps
+  std::function<absl::Status(const model::StepInput&)> on_forward;
+
+ private:
+  const int64_t vocab_size_;
+  std::map<int32_t, uint64_t> cache_;  // by slot in the cache
+  std::vector<float> logits_;
+};
+
+}  // namespace quartet::engine
