@@ -21,8 +21,11 @@ struct LoadProgress {
 };
 
 struct LoadOptions {
-  // Threads that read and pack; 0: two.
+  // Threads that read and pack; 0: one a core, from two to four.
   int num_threads = 0;
+  // Weights that a thread reads at a time; at least 64 rows. Small enough that a few threads'
+  // buffers and mapped pages don't count, large enough that letting go of pages costs little.
+  int64_t chunk_bytes = 4 << 20;
   // Beside the log lines, which LoadWeights writes itself. Called from any of the threads, never
   // from two at once. May be null.
   std::function<void(const LoadProgress&)> progress;

@@ -172,7 +172,10 @@ void LoadAndCheck(const std::string& path, const Tensors& tensors) {
       const auto shard = parallel::MakeShard(ShardedSizesOf(config->model), rank, world_size);
       ASSERT_TRUE(shard.ok()) << shard.status();
       FakeDevice device;
-      const auto weights = LoadWeights(**checkpoint, config->model, *shard, device);
+      LoadOptions options;
+      options.num_threads = 3;
+      options.chunk_bytes = 1;  // 64 rows: chunks end inside of q, k and v
+      const auto weights = LoadWeights(**checkpoint, config->model, *shard, device, options);
       ASSERT_TRUE(weights.ok()) << weights.status();
       CheckWeights(config->model, tensors, rank, world_size, *weights);
       EXPECT_EQ(weights->weight_bytes, device.allocated_bytes);

@@ -14,9 +14,6 @@ namespace {
 using kernels::bfloat16;
 
 constexpr int64_t kRowGroup = 64;  // see device::Device::PackRows
-// Small enough that a few threads' buffers and mapped sources don't count, large enough that
-// letting go of their pages costs little.
-constexpr int64_t kChunkBytes = 4 << 20;
 constexpr int64_t kDropCacheEveryBytes = 256 << 20;
 
 int NumThreads(const LoadOptions& options) {
@@ -39,7 +36,8 @@ absl::Status WeightPacker::Pack(const std::vector<PackJob>& jobs) {
     int64_t rows = 0;
     for (const RowSource& source : job.sources) rows += source.num_rows;
     const int64_t row_bytes = job.matrix.cols * static_cast<int64_t>(sizeof(bfloat16));
-    const int64_t step = std::max(kRowGroup, kChunkBytes / row_bytes / kRowGroup * kRowGroup);
+    const int64_t step =
+        std::max(kRowGroup, options_.chunk_bytes / row_bytes / kRowGroup * kRowGroup);
     for (int64_t first = 0; first < rows; first += step) {
       chunks_.push_back({&job, first, std::min(step, rows - first)});
     }
