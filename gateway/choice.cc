@@ -33,8 +33,6 @@ Choice::Choice(std::shared_ptr<const PreparedRequest> prepared, uint32_t index, 
       matcher_(prepared_->request.stop),
       decoded_characters_(CountCharacters(prepared_->echo_text)) {}
 
-Choice::~Choice() { Cancel(); }
-
 void Choice::Cancel() {
   done_ = true;
   router_->StopWaiting(this);

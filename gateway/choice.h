@@ -45,12 +45,12 @@ class ChoiceOwner {
   virtual void OnChoiceWaiting(uint32_t index, bool waiting, const absl::Status& why) = 0;
 };
 
-// Used on the gateway's loop only.
+// Used on the gateway's loop only. Must be cancelled or done before it is destroyed, unless the
+// loop has stopped.
 class Choice : public SequenceListener, public std::enable_shared_from_this<Choice> {
  public:
   Choice(std::shared_ptr<const PreparedRequest> prepared, uint32_t index, EventLoop* loop,
          Router* router, DecodeBatcher* decoder, ChoiceOwner* owner);
-  ~Choice() override;
 
   // Hands the sequence to a group. Returns UNAVAILABLE if there is none. REQUIRES: not running.
   absl::Status Submit();

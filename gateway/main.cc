@@ -12,11 +12,11 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "common/logging.h"
+#include "common/program.h"
 #include "common/server_runner.h"
 #include "common/status_macros.h"
 #include "gateway/control_service.h"
@@ -185,7 +185,7 @@ absl::Status Run(const Options& options) {
 int main(int argc, char** argv) {
   namespace common = quartet::common;
   common::BlockTerminationSignals();
-  absl::SetProgramUsageMessage("The public faces of a Quartet cluster.");
+  common::ConfigureProgram("The public faces of a Quartet cluster.");
   absl::ParseCommandLine(argc, argv);
   common::SetLogProcessName("gateway");
   const auto options = quartet::gateway::OptionsFromFlags();
