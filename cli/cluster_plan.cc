@@ -10,7 +10,7 @@ namespace quartet::cli {
 namespace {
 
 // The gateway's own default of --drain_timeout_ms, used to tell when it is overdue.
-constexpr int kDefaultDrainMs = 30'000;
+constexpr int kDefaultDrainMs = 10'000;
 
 std::vector<std::string> CommandLine(const ClusterOptions& options, const char* binary,
                                      Service service) {
@@ -37,7 +37,7 @@ GroupSpec PlanWorkers(const ClusterOptions& options) {
     argv.push_back(absl::StrCat("--world_size=", options.tensor_parallel_size));
     argv.push_back(
         absl::StrCat(rank == 0 ? "--address=" : "--leader_address=", Socket(options, "worker")));
-    if (options.service_flags.count("num_threads") == 0) {
+    if (options.tensor_parallel_size > 1 && options.service_flags.count("num_threads") == 0) {
       // Each rank would otherwise take all cores, and ranks that outnumber cores wait for each
       // other.
       argv.push_back(absl::StrCat("--num_threads=",

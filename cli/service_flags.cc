@@ -20,6 +20,7 @@ constexpr ServiceFlag kServiceFlags[] = {
     {"max_num_batched_tokens", kWorker, false, "Token budget of a step."},
     {"max_num_seqs", kWorker, false, "Sequences that run at once."},
     {"max_waiting", kWorker, false, "Sequences that may wait; beyond it requests are refused."},
+    {"http_threads", kGateway, false, "Threads of the HTTP API."},
     {"max_inflight_requests", kGateway, false, "Requests in the gateway at once; beyond it 429."},
     {"resume_timeout", kGateway, false, "How long a stream waits for a worker that comes back."},
     {"header_hold_ms", kGateway, false, "How long the HTTP status is held for the first token."},
