@@ -44,7 +44,9 @@ Engine::Engine(const EngineOptions& options, model::Model* model, StepWatchdog* 
       watchdog_(watchdog),
       callbacks_(std::move(callbacks)),
       scheduler_(options.scheduler),
-      mirror_(LimitsOf(options), options.epoch) {}
+      mirror_(LimitsOf(options), options.epoch) {
+  PublishLoad();
+}
 
 Engine::~Engine() { Stop(); }
 
@@ -134,6 +136,7 @@ void Engine::PublishLoad() {
   load_.num_running = scheduler_.num_running();
   load_.num_waiting = scheduler_.num_waiting();
   load_.num_used_blocks = scheduler_.block_pool().num_used();
+  load_.num_blocks = scheduler_.block_pool().num_blocks();
   load_.num_steps = step_;
   load_.num_preemptions = scheduler_.num_preemptions();
 }

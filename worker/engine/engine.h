@@ -48,6 +48,7 @@ struct EngineLoad {
   int64_t num_running = 0;
   int64_t num_waiting = 0;
   int64_t num_used_blocks = 0;
+  int64_t num_blocks = 0;
   uint64_t num_steps = 0;
   uint64_t num_preemptions = 0;
 };

@@ -1,0 +1,231 @@
+#include "worker/engine_service.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/grpc_status.h"
+#include "common/logging.h"
+#include "common/status_macros.h"
+#include "common/version.h"
+#include "worker/queued_stream.h"
+#include "worker/wire_conversion.h"
+
+namespace quartet::worker_service {
+
+namespace proto = worker::v1;
+
+// One gateway.
+class AttachStream final : public QueuedStream<proto::AttachRequest, proto::AttachResponse> {
+ public:
+  AttachStream(EngineService* service, uint64_t client_id, grpc::CallbackServerContext* context)
+      : QueuedStream(context), service_(service), client_id_(client_id) {}
+
+  uint64_t client_id() const { return client_id_; }
+  // What the gateway said; constant once it is attached.
+  const proto::Hello& hello() const { return hello_; }
+
+  void WriteEvents(uint64_t step, std::vector<proto::SequenceEvent> events) {
+    proto::AttachResponse response;
+    response.mutable_step()->set_step(step);
+    for (proto::SequenceEvent& event : events) {
+      *response.mutable_step()->add_events() = std::move(event);
+    }
+    Write(std::move(response));
+  }
+
+ private:
+  grpc::Status OnMessage(const proto::AttachRequest& request) override {
+    return common::ToGrpcStatus(Handle(request));
+  }
+
+  absl::Status Handle(const proto::AttachRequest& request) {
+    if (request.has_hello() == is_attached_) {
+      return absl::InvalidArgumentError(is_attached_ ? "a second hello on one stream"
+                                                     : "the first message must be a hello");
+    }
+    if (request.has_hello()) {
+      hello_ = request.hello();
+      RETURN_IF_ERROR(service_->AcceptHello(
+          hello_, std::static_pointer_cast<AttachStream>(shared_from_this())));
+      is_attached_ = true;
+    } else if (request.has_submit()) {
+      Submit(request.submit());
+    } else if (request.has_cancel()) {
+      service_->engine_->Cancel({client_id_, request.cancel().sequence_id()});
+    }
+    return absl::OkStatus();
+  }
+
+  void Submit(const proto::Submit& submit) {
+    absl::Status status = TrySubmit(submit);
+    common::LogDebug("sequence submitted", {{"request_id", submit.request_id()},
+                                            {"gateway", hello_.gateway_id()},
+                                            {"choice", submit.choice_index()},
+                                            {"attempt", submit.attempt()},
+                                            {"prompt_tokens", submit.prompt_ids_size()},
+                                            {"output_tokens", submit.output_ids_size()},
+                                            {"status", status.ToString()}});
+    if (status.ok()) return;
+    engine::SequenceEvent event;
+    event.sequence_id = submit.sequence_id();
+    event.error = std::move(status);
+    WriteEvents(service_->engine_->load().num_steps, {ToProto(event)});
+  }
+
+  absl::Status TrySubmit(const proto::Submit& submit) {
+    ASSIGN_OR_RETURN(engine::SequenceRequest request,
+                     ToSequenceRequest(submit, service_->default_sampling_));
+    request.key.client_id = client_id_;
+    request.sample_limit = static_cast<int32_t>(hello_.tokenizer_size());
+    return service_->engine_->Submit(std::move(request));
+  }
+
+  void OnEnd() override {
+    if (is_attached_) service_->Detach(client_id_);
+  }
+
+  EngineService* const service_;
+  const uint64_t client_id_;
+  proto::Hello hello_;
+  bool is_attached_ = false;  // gRPC calls OnMessage and OnEnd one after the other
+};
+
+EngineService::~EngineService() = default;
+
+void EngineService::Open(engine::Engine* engine, std::function<proto::GetInfoResponse()> info) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  engine_ = engine;
+  info_ = std::move(info);
+  default_sampling_ = info_().default_sampling();
+  state_ = absl::OkStatus();
+}
+
+void EngineService::Close(const absl::Status& why) {
+  std::map<uint64_t, std::shared_ptr<AttachStream>> streams;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    state_ = why;
+    streams.swap(streams_);
+  }
+  for (const auto& [id, stream] : streams) stream->Close(common::ToGrpcStatus(why));
+}
+
+void EngineService::Deliver(uint64_t client_id, uint64_t step,
+                            std::vector<engine::SequenceEvent> events) {
+  std::shared_ptr<AttachStream> stream;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto it = streams_.find(client_id);
+    if (it == streams_.end()) return;
+    stream = it->second;
+  }
+  std::vector<proto::SequenceEvent> messages;
+  messages.reserve(events.size());
+  for (const engine::SequenceEvent& event : events) messages.push_back(ToProto(event));
+  stream->WriteEvents(step, std::move(messages));
+}
+
+absl::Status EngineService::CheckOpen() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return state_;
+}
+
+absl::Status EngineService::AcceptHello(const proto::Hello& hello,
+                                        const std::shared_ptr<AttachStream>& stream) {
+  if (hello.protocol_version() != kProtocolVersion) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "gateway ", hello.gateway_id(), " (build ", hello.build(), ") speaks protocol version ",
+        hello.protocol_version(), ", this worker (build ", common::kVersion, ") speaks ",
+        kProtocolVersion, "; run both from one release"));
+  }
+  RETURN_IF_ERROR(CheckOpen());
+  proto::AttachResponse response;
+  *response.mutable_hello()->mutable_info() = info_();
+  const uint32_t vocab_size = response.hello().info().vocab_size();
+  if (hello.tokenizer_size() == 0 || hello.tokenizer_size() > vocab_size) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("gateway ", hello.gateway_id(), "'s tokenizer has ", hello.tokenizer_size(),
+                     " ids, this worker's model has logits for ", vocab_size,
+                     "; start tokenizer and worker with the same --model"));
+  }
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    RETURN_IF_ERROR(state_);
+    for (const auto& [id, other] : streams_) {
+      const proto::Hello& theirs = other->hello();
+      if (theirs.tokenizer_hash() == hello.tokenizer_hash() &&
+          theirs.tokenizer_size() == hello.tokenizer_size()) {
+        continue;
+      }
+      return absl::FailedPreconditionError(absl::StrCat(
+          "gateway ", hello.gateway_id(), " uses tokenizer ", hello.tokenizer_hash(), " of ",
+          hello.tokenizer_size(), " ids, gateway ", theirs.gateway_id(),
+          ", which is attached, uses ", theirs.tokenizer_hash(), " of ", theirs.tokenizer_size()));
+    }
+    streams_[stream->client_id()] = stream;
+  }
+  // Nothing can be on its way before this, because nothing has been submitted.
+  stream->Write(std::move(response));
+  common::LogInfo("gateway attached",
+                  {{"gateway", hello.gateway_id()}, {"client", stream->client_id()}});
+  if (hello.build() != common::kVersion) {
+    common::LogWarning("gateway is of another build",
+                       {{"gateway", hello.build()}, {"worker", common::kVersion}});
+  }
+  return absl::OkStatus();
+}
+
+void EngineService::Detach(uint64_t client_id) {
+  engine_->Detach(client_id);
+  std::shared_ptr<AttachStream> stream;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto it = streams_.find(client_id);
+    if (it == streams_.end()) return;
+    stream = it->second;
+    streams_.erase(it);
+  }
+  common::LogInfo("gateway detached; its sequences are freed",
+                  {{"gateway", stream->hello().gateway_id()}, {"client", client_id}});
+}
+
+grpc::ServerBidiReactor<proto::AttachRequest, proto::AttachResponse>* EngineService::Attach(
+    grpc::CallbackServerContext* context) {
+  uint64_t client_id;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    client_id = next_client_id_++;
+  }
+  const auto stream = std::make_shared<AttachStream>(this, client_id, context);
+  stream->Begin();
+  return stream.get();
+}
+
+grpc::ServerUnaryReactor* EngineService::GetInfo(grpc::CallbackServerContext* context,
+                                                 const proto::GetInfoRequest* request,
+                                                 proto::GetInfoResponse* response) {
+  const absl::Status status = CheckOpen();
+  if (status.ok()) *response = info_();
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(common::ToGrpcStatus(status));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* EngineService::GetLoad(grpc::CallbackServerContext* context,
+                                                 const proto::GetLoadRequest* request,
+                                                 proto::GetLoadResponse* response) {
+  const absl::Status status = CheckOpen();
+  if (status.ok()) {
+    const engine::EngineLoad load = engine_->load();
+    response->set_num_running(static_cast<uint32_t>(load.num_running));
+    response->set_num_waiting(static_cast<uint32_t>(load.num_waiting));
+    response->set_num_used_kv_blocks(static_cast<uint32_t>(load.num_used_blocks));
+    response->set_num_kv_blocks(static_cast<uint32_t>(load.num_blocks));
+    response->set_num_steps(load.num_steps);
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(common::ToGrpcStatus(status));
+  return reactor;
+}
+
+}  // namespace quartet::worker_service

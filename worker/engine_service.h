@@ -1,0 +1,69 @@
+// The leader's gRPC face towards gateways: Attach, GetInfo, GetLoad. A thin shell around the
+// engine.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "quartet/worker/v1/worker.grpc.pb.h"
+#include "worker/engine/engine.h"
+
+namespace quartet::worker_service {
+
+inline constexpr uint32_t kProtocolVersion = 1;
+
+class AttachStream;
+
+// Thread-safe. Calls are refused with UNAVAILABLE until Open.
+class EngineService final : public worker::v1::Engine::CallbackService {
+ public:
+  EngineService() = default;
+  ~EngineService() override;
+
+  // Serves `engine` from now on; `info` is asked for the facts whenever a gateway wants them, from
+  // any thread. Both must outlive the server that serves this.
+  void Open(engine::Engine* engine, std::function<worker::v1::GetInfoResponse()> info);
+  // Ends all streams with `why` after what is queued for them, and refuses new ones with it.
+  void Close(const absl::Status& why);
+
+  // The engine's on_events.
+  void Deliver(uint64_t client_id, uint64_t step, std::vector<engine::SequenceEvent> events);
+
+ private:
+  friend class AttachStream;
+
+  grpc::ServerBidiReactor<worker::v1::AttachRequest, worker::v1::AttachResponse>* Attach(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
+                                    const worker::v1::GetInfoRequest* request,
+                                    worker::v1::GetInfoResponse* response) override;
+  grpc::ServerUnaryReactor* GetLoad(grpc::CallbackServerContext* context,
+                                    const worker::v1::GetLoadRequest* request,
+                                    worker::v1::GetLoadResponse* response) override;
+
+  // OK when open.
+  absl::Status CheckOpen();
+  // Compares both sides; the first gateway's tokenizer is everybody's as long as any is attached.
+  absl::Status AcceptHello(const worker::v1::Hello& hello,
+                           const std::shared_ptr<AttachStream>& stream);
+  void Detach(uint64_t client_id);
+
+  // Set once, by Open.
+  engine::Engine* engine_ = nullptr;
+  std::function<worker::v1::GetInfoResponse()> info_;
+  quartet::v1::SamplingParams default_sampling_;
+
+  std::mutex mutex_;  // guards all below, and Open
+  absl::Status state_ = absl::UnavailableError(
+      "the worker group is not ready yet: it is still loading the model or waiting for ranks");
+  uint64_t next_client_id_ = 1;
+  std::map<uint64_t, std::shared_ptr<AttachStream>> streams_;  // attached ones, by client
+};
+
+}  // namespace quartet::worker_service

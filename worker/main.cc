@@ -1,0 +1,174 @@
+// quartet-worker: one rank of a worker group. Rank 0 is the leader, which gateways talk to.
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+#include <thread>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/strings/str_cat.h"
+#include "common/logging.h"
+#include "common/program.h"
+#include "common/server_runner.h"
+#include "common/status_macros.h"
+#include "worker/follower.h"
+#include "worker/leader.h"
+#include "worker/process_end.h"
+#include "worker/worker_setup.h"
+
+ABSL_FLAG(std::string, model, "", "Model directory (with config.json), or a .gguf file. Required.");
+ABSL_FLAG(int, rank, 0, "Rank in the group; 0 is the leader.");
+ABSL_FLAG(int, world_size, 1, "Ranks in the group (tensor-parallel size).");
+ABSL_FLAG(std::string, address, "unix:/tmp/quartet-worker.sock",
+          "Where the leader listens: unix:/path or host:port; port 0 picks a free one.");
+ABSL_FLAG(std::string, leader_address, "",
+          "Where the other ranks find the leader: its --address. Required for rank 1 and up.");
+ABSL_FLAG(std::string, device, "cpu", "Kind of device; this build has cpu.");
+ABSL_FLAG(int, num_threads, 0, "Compute threads of this rank; 0: the cores divided by the ranks.");
+ABSL_FLAG(std::string, instruction_set, "auto", "auto, avx512, avx2 or portable.");
+ABSL_FLAG(std::string, compute_dtype, "bfloat16", "bfloat16, or float32 for comparison.");
+ABSL_FLAG(int64_t, max_model_len, 0,
+          "Longest prompt plus output, tokens; 0: what the model and the KV cache allow.");
+ABSL_FLAG(std::string, rope_scaling, "",
+          "JSON as in config.json's rope_scaling; overrides the model's own.");
+ABSL_FLAG(int64_t, kv_cache_bytes, 0,
+          "Bytes of KV cache of one rank; 0: up to half of the free memory, shared by the ranks.");
+ABSL_FLAG(int64_t, max_num_batched_tokens, 512, "Token budget of a step.");
+ABSL_FLAG(int64_t, max_num_seqs, 64, "Sequences that run at once, at most 256.");
+ABSL_FLAG(int64_t, max_waiting, 1024, "Sequences that may wait; beyond it requests are refused.");
+ABSL_FLAG(absl::Duration, group_timeout, absl::Minutes(30),
+          "How long ranks wait for each other when the group forms.");
+ABSL_FLAG(std::string, log_level, "info", "debug, info, warning or error.");
+ABSL_FLAG(bool, die_with_parent, false, "End when the parent process ends.");
+
+namespace quartet::worker_service {
+namespace {
+
+struct ProcessOptions {
+  WorkerOptions worker;
+  common::LogLevel log_level = common::LogLevel::kInfo;
+  bool die_with_parent = false;
+};
+
+absl::StatusOr<common::LogLevel> ParseLogLevel(const std::string& name) {
+  if (name == "debug") return common::LogLevel::kDebug;
+  if (name == "info") return common::LogLevel::kInfo;
+  if (name == "warning") return common::LogLevel::kWarning;
+  if (name == "error") return common::LogLevel::kError;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--log_level=", name, " is unknown; use debug, info, warning or error"));
+}
+
+absl::StatusOr<kernels::DType> ParseDType(const std::string& name) {
+  if (name == "bfloat16") return kernels::DType::kBFloat16;
+  if (name == "float32") return kernels::DType::kFloat32;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--compute_dtype=", name, " is unknown; use bfloat16 or float32"));
+}
+
+absl::Status CheckRange(const char* flag, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", flag, "=", value, " is out of range; must be in [", low, ", ", high, "]"));
+}
+
+absl::Status CheckRanges(const WorkerOptions& options) {
+  RETURN_IF_ERROR(CheckRange("world_size", options.world_size, 1, 1024));
+  RETURN_IF_ERROR(CheckRange("rank", options.rank, 0, options.world_size - 1));
+  RETURN_IF_ERROR(CheckRange("num_threads", options.num_threads, 0, 4096));
+  RETURN_IF_ERROR(CheckRange("max_model_len", options.max_model_len, 0, int64_t{1} << 30));
+  RETURN_IF_ERROR(CheckRange("kv_cache_bytes", options.kv_cache_bytes, 0, int64_t{1} << 50));
+  RETURN_IF_ERROR(CheckRange("max_num_seqs", options.max_num_seqs, 1, 256));
+  RETURN_IF_ERROR(CheckRange("max_num_batched_tokens", options.max_num_batched_tokens,
+                             options.max_num_seqs, 65536));
+  RETURN_IF_ERROR(CheckRange("max_waiting", options.max_waiting, 1, 1 << 20));
+  if (options.rank > 0 && options.leader_address.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--leader_address is missing: rank ", options.rank, " must know where rank 0 listens"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ProcessOptions> ReadFlags() {
+  ProcessOptions options;
+  WorkerOptions& worker = options.worker;
+  worker.model = absl::GetFlag(FLAGS_model);
+  if (worker.model.empty()) {
+    return absl::InvalidArgumentError("--model is missing; give a model directory or a .gguf file");
+  }
+  worker.rank = absl::GetFlag(FLAGS_rank);
+  worker.world_size = absl::GetFlag(FLAGS_world_size);
+  worker.address = absl::GetFlag(FLAGS_address);
+  worker.leader_address = absl::GetFlag(FLAGS_leader_address);
+  worker.device = absl::GetFlag(FLAGS_device);
+  worker.num_threads = absl::GetFlag(FLAGS_num_threads);
+  worker.instruction_set = absl::GetFlag(FLAGS_instruction_set);
+  ASSIGN_OR_RETURN(worker.compute_dtype, ParseDType(absl::GetFlag(FLAGS_compute_dtype)));
+  worker.max_model_len = absl::GetFlag(FLAGS_max_model_len);
+  worker.rope_scaling = absl::GetFlag(FLAGS_rope_scaling);
+  worker.kv_cache_bytes = absl::GetFlag(FLAGS_kv_cache_bytes);
+  worker.max_num_batched_tokens = absl::GetFlag(FLAGS_max_num_batched_tokens);
+  worker.max_num_seqs = absl::GetFlag(FLAGS_max_num_seqs);
+  worker.max_waiting = absl::GetFlag(FLAGS_max_waiting);
+  worker.group_timeout = absl::GetFlag(FLAGS_group_timeout);
+  ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
+  options.die_with_parent = absl::GetFlag(FLAGS_die_with_parent);
+  RETURN_IF_ERROR(CheckRanges(worker));
+  return options;
+}
+
+// 2: what only other flags or files can mend, so that a restart is of no use.
+int ExitCode(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return 0;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kUnimplemented:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+int Main(pid_t parent) {
+  const absl::StatusOr<ProcessOptions> options = ReadFlags();
+  if (!options.ok()) {
+    const std::string message(options.status().message());
+    std::fprintf(stderr, "quartet-worker: %s\n", message.c_str());
+    return 2;
+  }
+  if (options->die_with_parent) common::DieWithParent(parent);
+  common::SetLogProcessName(absl::StrCat("worker-", options->worker.rank));
+  common::SetLogLevel(options->log_level);
+  // Not on the stack: the thread that waits for signals is never joined.
+  static ProcessEnd end;
+  std::thread([] {
+    while (true) {
+      common::LogInfo("signal received", {{"signal", common::WaitForTermination()}});
+      end.Stop();
+    }
+  }).detach();
+  const absl::Status status = options->worker.rank == 0 ? Leader(options->worker, &end).Run()
+                                                        : RunFollowerProcess(options->worker, &end);
+  if (!status.ok()) common::LogError("worker ends", {{"reason", status.message()}});
+  return ExitCode(status);
+}
+
+}  // namespace
+}  // namespace quartet::worker_service
+
+int main(int argc, char** argv) {
+  const pid_t parent = getppid();  // first of all, so that it can hardly be gone yet
+  quartet::common::BlockTerminationSignals();
+  quartet::common::ConfigureProgram(
+      "runs one rank of a model and, as rank 0, serves gateways over gRPC.\n"
+      "quartet-worker --model=PATH --address=unix:/path");
+  absl::ParseCommandLine(argc, argv);
+  // Without running destructors of statics, which threads of gRPC may still use.
+  const int code = quartet::worker_service::Main(parent);
+  std::fflush(nullptr);
+  _exit(code);
+}

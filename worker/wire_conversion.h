@@ -1,0 +1,28 @@
+// Between the messages of proto/quartet/worker/v1 and the engine's plain structs. Messages that
+// come in are checked where a struct can't hold what they say.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "quartet/worker/v1/group.pb.h"
+#include "quartet/worker/v1/worker.pb.h"
+#include "worker/engine/sequence.h"
+#include "worker/engine/step_plan.h"
+#include "worker/model/model_config.h"
+
+namespace quartet::worker_service {
+
+// Fields that `submit` leaves unset are taken from `defaults`. client_id and sample_limit stay
+// unset. Returns INVALID_ARGUMENT naming a field whose value is out of every range.
+absl::StatusOr<engine::SequenceRequest> ToSequenceRequest(
+    const worker::v1::Submit& submit, const quartet::v1::SamplingParams& defaults);
+
+worker::v1::SequenceEvent ToProto(const engine::SequenceEvent& event);
+
+worker::v1::StepPlan ToProto(const engine::StepPlan& plan);
+engine::StepPlan ToStepPlan(const worker::v1::StepPlan& plan);
+
+quartet::v1::SamplingParams ToProto(const model::GenerationConfig& generation);
+
+}  // namespace quartet::worker_service

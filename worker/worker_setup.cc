@@ -1,0 +1,230 @@
+#include "worker/worker_setup.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/logging.h"
+#include "common/status_macros.h"
+#include "worker/device/cpu_device.h"
+#include "worker/device/cpu_resources.h"
+#include "worker/model/kv_cache.h"
+#include "worker/model/weight_loader.h"
+#include "worker/parallel/shared_memory_communicator.h"
+#include "worker/parallel/single_rank_communicator.h"
+
+namespace quartet::worker_service {
+namespace {
+
+// A slow machine's speed, for the watchdog's first guess.
+constexpr double kSlowFlopsPerSecond = 5e9;
+constexpr double kMegabyte = 1 << 20;
+
+absl::StatusOr<std::unique_ptr<device::Device>> NewDevice(const WorkerOptions& options,
+                                                          int num_threads) {
+  if (options.device != "cpu") {
+    return absl::InvalidArgumentError(absl::StrCat("--device=", options.device,
+                                                   ": this build has no ", options.device,
+                                                   " device; it has cpu"));
+  }
+  device::CpuDeviceOptions cpu;
+  cpu.num_threads = num_threads;
+  cpu.instruction_set = options.instruction_set;
+  return device::NewCpuDevice(cpu);
+}
+
+model::DecoderOptions DecoderOptionsOf(const WorkerOptions& options, const Shard& shard,
+                                       int64_t num_kv_blocks) {
+  model::DecoderOptions decoder;
+  decoder.compute_dtype = options.compute_dtype;
+  decoder.max_step_tokens = options.max_num_batched_tokens;
+  decoder.max_logits_rows =
+      options.max_num_seqs + engine::SchedulerOptions().max_prompt_logprob_rows;
+  decoder.num_kv_blocks = num_kv_blocks;
+  // Not what memory leaves of it: dynamic RoPE must be the same on all ranks.
+  decoder.max_model_len = shard.wanted_model_len;
+  return decoder;
+}
+
+// Peak resident memory of this process.
+int64_t PeakRssBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word) {
+    int64_t kilobytes = 0;
+    if (word == "VmHWM:" && status >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
+}
+
+std::string Megabytes(int64_t bytes) {
+  return absl::StrCat(static_cast<int64_t>(static_cast<double>(bytes) / kMegabyte + 0.5), " MB");
+}
+
+std::string NumericsId(const WorkerOptions& options, const Shard& shard) {
+  std::string id =
+      absl::StrCat(shard.device->numerics_id(),
+                   options.compute_dtype == kernels::DType::kFloat32 ? "/float32" : "/bfloat16");
+  if (shard.config.model.rope.type == model::RopeConfig::Type::kDynamic) {
+    absl::StrAppend(&id, "/rope-dynamic-", shard.wanted_model_len);
+  }
+  return id;
+}
+
+// How many blocks this rank's memory allows.
+int64_t MaxKvBlocks(const WorkerOptions& options, const Shard& shard) {
+  if (options.kv_cache_bytes > 0) {
+    return model::NumKvBlocksThatFit(options.kv_cache_bytes, shard.kv_block_bytes);
+  }
+  const int64_t buffers = model::DecoderBuffersBytes(shard.config.model, shard.layout,
+                                                     DecoderOptionsOf(options, shard, 0));
+  // The other ranks are on this host and take as much.
+  const int64_t available = (shard.device->AvailableBytes() - buffers) / options.world_size;
+  const int64_t one_sequence = engine::BlocksForTokens(shard.wanted_model_len);
+  const int64_t half = model::NumKvBlocksThatFit(available / 2, shard.kv_block_bytes);
+  const int64_t most = model::NumKvBlocksThatFit(available / 10 * 9, shard.kv_block_bytes);
+  const int64_t useful = std::min(one_sequence * options.max_num_seqs, model::kMaxKvBlocks - 1);
+  return std::min(useful, std::max(half, std::min(one_sequence, most)));
+}
+
+}  // namespace
+
+absl::StatusOr<Shard> OpenShard(const WorkerOptions& options) {
+  Shard shard;
+  ASSIGN_OR_RETURN(shard.config, model::ReadModelConfig(options.model));
+  model::ModelConfig& config = shard.config.model;
+  if (!options.rope_scaling.empty()) {
+    const absl::StatusOr<model::RopeConfig> rope =
+        model::ParseRopeScaling(options.rope_scaling, config);
+    if (!rope.ok()) {
+      return absl::Status(rope.status().code(),
+                          absl::StrCat("--rope_scaling: ", rope.status().message()));
+    }
+    config.rope = *rope;
+  }
+  const int64_t model_len = model::MaxModelLen(config);
+  shard.wanted_model_len = options.max_model_len > 0 ? options.max_model_len : model_len;
+  if (shard.wanted_model_len > model_len) {
+    common::LogWarning("--max_model_len goes beyond what the model was made for",
+                       {{"max_model_len", options.max_model_len}, {"model", model_len}});
+  }
+  ASSIGN_OR_RETURN(shard.layout, parallel::MakeShard(model::ShardedSizesOf(config), options.rank,
+                                                     options.world_size));
+  shard.num_threads = options.num_threads > 0
+                          ? options.num_threads
+                          : std::max(1, device::UsableCores() / options.world_size);
+  ASSIGN_OR_RETURN(shard.device, NewDevice(options, shard.num_threads));
+  shard.numerics_id = NumericsId(options, shard);
+  ASSIGN_OR_RETURN(shard.checkpoint, model::OpenCheckpoint(options.model));
+  common::LogInfo("model opened", {{"path", options.model},
+                                   {"name", config.name},
+                                   {"architecture", model::ArchitectureName(config.architecture)},
+                                   {"layers", config.num_layers},
+                                   {"rope", model::RopeTypeName(config.rope.type)},
+                                   {"numerics_id", shard.numerics_id},
+                                   {"threads", shard.num_threads}});
+  return shard;
+}
+
+absl::Status LoadShard(const WorkerOptions& options, Shard* shard) {
+  const auto start = std::chrono::steady_clock::now();
+  model::LoadOptions load;
+  load.num_threads = shard->num_threads;
+  ASSIGN_OR_RETURN(shard->weights, model::LoadWeights(*shard->checkpoint, shard->config.model,
+                                                      shard->layout, *shard->device, load));
+  shard->checkpoint.reset();
+  shard->load_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  shard->kv_block_bytes = model::KvBlockBytes(*shard->device, shard->config.model, shard->layout,
+                                              options.compute_dtype);
+  shard->max_kv_blocks = MaxKvBlocks(options, *shard);
+  // Says now, with this rank's sums, what could only be worse with the group's minimum.
+  return ServedModelLen(options, *shard, shard->max_kv_blocks).status();
+}
+
+absl::StatusOr<int64_t> ServedModelLen(const WorkerOptions& options, const Shard& shard,
+                                       int64_t num_kv_blocks) {
+  const int64_t wanted = shard.wanted_model_len;
+  const int64_t held = num_kv_blocks * engine::kBlockTokens;
+  if (held >= wanted) return wanted;
+  if (options.max_model_len > 0 || held == 0) {
+    const std::string message = absl::StrCat(
+        "a context of ", wanted, " tokens needs a KV cache of ", engine::BlocksForTokens(wanted),
+        " blocks of ", shard.kv_block_bytes,
+        " bytes = ", Megabytes(engine::BlocksForTokens(wanted) * shard.kv_block_bytes),
+        " on each rank, but ",
+        options.kv_cache_bytes > 0
+            ? absl::StrCat("--kv_cache_bytes=", options.kv_cache_bytes, " holds ", num_kv_blocks)
+            : absl::StrCat("memory for ", num_kv_blocks, " is free (",
+                           Megabytes(shard.device->AvailableBytes()), " for ", options.world_size,
+                           " ranks and their buffers)"),
+        "; lower --max_model_len or give more memory");
+    return options.kv_cache_bytes > 0 ? absl::InvalidArgumentError(message)
+                                      : absl::ResourceExhaustedError(message);
+  }
+  common::LogWarning("the KV cache holds less than the model's context; serving a shorter one",
+                     {{"max_model_len", held}, {"model", wanted}, {"kv_blocks", num_kv_blocks}});
+  return held;
+}
+
+absl::StatusOr<std::unique_ptr<model::Decoder>> BuildDecoder(const WorkerOptions& options,
+                                                             Shard* shard, int64_t num_kv_blocks,
+                                                             parallel::Communicator& communicator) {
+  const int64_t weight_bytes = shard->weights.weight_bytes;
+  // The numbers of the weights are still wanted after they have moved.
+  model::ModelWeights facts;
+  facts.weight_bytes = weight_bytes;
+  facts.num_parameters = shard->weights.num_parameters;
+  facts.model_hash = shard->weights.model_hash;
+  auto decoder = model::Decoder::Create(
+      shard->config.model, std::exchange(shard->weights, std::move(facts)), shard->layout,
+      *shard->device, communicator, DecoderOptionsOf(options, *shard, num_kv_blocks));
+  RETURN_IF_ERROR(decoder.status());
+  common::LogInfo("rank holds", {{"rank", options.rank},
+                                 {"weight_bytes", weight_bytes},
+                                 {"kv_cache_bytes", (*decoder)->kv_cache().bytes()},
+                                 {"kv_cache_tokens", (*decoder)->kv_cache().num_tokens()},
+                                 {"vm_hwm_bytes", PeakRssBytes()}});
+  return decoder;
+}
+
+absl::StatusOr<std::unique_ptr<parallel::Communicator>> Connect(const WorkerOptions& options,
+                                                                const std::string& name,
+                                                                uint64_t epoch,
+                                                                int64_t slot_bytes) {
+  if (options.world_size == 1) return std::make_unique<parallel::SingleRankCommunicator>();
+  parallel::SharedMemoryOptions shared;
+  shared.name = name;
+  shared.epoch = epoch;
+  shared.rank = options.rank;
+  shared.world_size = options.world_size;
+  shared.slot_bytes = slot_bytes;
+  return parallel::SharedMemoryCommunicator::Connect(shared);
+}
+
+engine::StepWatchdog::Options WatchdogOptions(const WorkerOptions& options, const Shard& shard) {
+  engine::StepWatchdog::Options watchdog;
+  watchdog.seconds_per_token = 2.0 * static_cast<double>(shard.weights.num_parameters) /
+                               options.world_size / kSlowFlopsPerSecond;
+  return watchdog;
+}
+
+worker::v1::RankReport ReportOf(const WorkerOptions& options, const Shard& shard,
+                                int64_t num_kv_blocks) {
+  worker::v1::RankReport report;
+  report.set_rank(static_cast<uint32_t>(options.rank));
+  report.set_pid(static_cast<uint32_t>(getpid()));
+  report.set_weight_bytes(static_cast<uint64_t>(shard.weights.weight_bytes));
+  report.set_kv_cache_bytes(static_cast<uint64_t>(num_kv_blocks * shard.kv_block_bytes));
+  report.set_peak_rss_bytes(static_cast<uint64_t>(PeakRssBytes()));
+  report.set_load_seconds(shard.load_seconds);
+  return report;
+}
+
+}  // namespace quartet::worker_service

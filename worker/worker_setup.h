@@ -1,0 +1,89 @@
+// What every rank does before it can run steps: read the model's configuration, load its shard, and
+// work out how large a KV cache and a context it can serve. Knows the kinds of device.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "kernels/ops.h"
+#include "quartet/worker/v1/worker.pb.h"
+#include "worker/device/device.h"
+#include "worker/engine/scheduler.h"
+#include "worker/engine/step_watchdog.h"
+#include "worker/model/checkpoint.h"
+#include "worker/model/decoder.h"
+#include "worker/model/model_config.h"
+#include "worker/model/weights.h"
+#include "worker/parallel/communicator.h"
+#include "worker/parallel/shard.h"
+
+namespace quartet::worker_service {
+
+struct WorkerOptions {
+  std::string model;
+  int rank = 0;
+  int world_size = 1;
+  std::string address;         // what the leader listens on
+  std::string leader_address;  // what followers connect to
+  std::string device = "cpu";
+  int num_threads = 0;  // 0: the cores divided by the ranks
+  std::string instruction_set = "auto";
+  kernels::DType compute_dtype = kernels::DType::kBFloat16;
+  int64_t max_model_len = 0;   // 0: what the model and the memory allow
+  std::string rope_scaling;    // JSON; empty: the model's own
+  int64_t kv_cache_bytes = 0;  // 0: a share of the free memory
+  int64_t max_num_batched_tokens = 512;
+  int64_t max_num_seqs = 64;
+  int64_t max_waiting = 1024;
+  absl::Duration group_timeout = absl::Minutes(30);
+};
+
+// One rank, before the group forms.
+struct Shard {
+  model::LoadedConfig config;
+  parallel::Shard layout;
+  std::unique_ptr<device::Device> device;
+  std::unique_ptr<model::Checkpoint> checkpoint;
+  std::string numerics_id;  // the device's, and the dtype
+  int num_threads = 1;
+  // The context that the model or --max_model_len asks for; memory may allow less.
+  int64_t wanted_model_len = 0;
+  // Of the weights; they move into the decoder.
+  model::ModelWeights weights;
+  double load_seconds = 0;
+  int64_t kv_block_bytes = 0;
+  int64_t max_kv_blocks = 0;  // that this rank's memory allows
+};
+
+// Checks the flags and opens the model's files without reading weights. Errors name flag or file.
+absl::StatusOr<Shard> OpenShard(const WorkerOptions& options);
+
+// Reads the weights, then fills the fields that depend on them. Returns RESOURCE_EXHAUSTED with
+// the sums if not even one sequence fits into the KV cache.
+absl::Status LoadShard(const WorkerOptions& options, Shard* shard);
+
+// The context that is served with this many blocks: wanted_model_len, or less with a log line if
+// --max_model_len doesn't insist. Returns RESOURCE_EXHAUSTED with the sums if it does.
+absl::StatusOr<int64_t> ServedModelLen(const WorkerOptions& options, const Shard& shard,
+                                       int64_t num_kv_blocks);
+
+// The forward pass; takes the shard's weights. Logs what the rank holds.
+absl::StatusOr<std::unique_ptr<model::Decoder>> BuildDecoder(const WorkerOptions& options,
+                                                             Shard* shard, int64_t num_kv_blocks,
+                                                             parallel::Communicator& communicator);
+
+// Joins the group's shared memory; world size 1 needs none.
+absl::StatusOr<std::unique_ptr<parallel::Communicator>> Connect(const WorkerOptions& options,
+                                                                const std::string& name,
+                                                                uint64_t epoch, int64_t slot_bytes);
+
+engine::StepWatchdog::Options WatchdogOptions(const WorkerOptions& options, const Shard& shard);
+
+// What this rank holds now.
+worker::v1::RankReport ReportOf(const WorkerOptions& options, const Shard& shard,
+                                int64_t num_kv_blocks);
+
+}  // namespace quartet::worker_service
