@@ -56,6 +56,16 @@ int64_t MaxModelLen(const ModelConfig& config) {
                   static_cast<int64_t>(std::min<double>(stretched, kMaxPositions)));
 }
 
+absl::StatusOr<int64_t> ServedModelLen(const ModelConfig& config, int64_t max_model_len) {
+  const int64_t limit = MaxModelLen(config);
+  if (max_model_len == 0) return limit;
+  if (max_model_len >= 1 && max_model_len <= limit) return max_model_len;
+  return absl::InvalidArgumentError(
+      absl::StrCat("max_model_len is ", max_model_len, "; this model allows 1 to ", limit,
+                   " positions. To stretch it give --rope_scaling, for example ",
+                   "'{\"rope_type\": \"yarn\", \"factor\": 4}'"));
+}
+
 absl::Status ValidateConfig(const ModelConfig& config) {
   RETURN_IF_ERROR(CheckSize("vocab_size", config.vocab_size, kMaxVocabSize));
   RETURN_IF_ERROR(CheckSize("hidden_size", config.hidden_size, kMaxHiddenSize));

@@ -78,6 +78,10 @@ absl::StatusOr<RopeConfig> ParseRopeScaling(absl::string_view json_text, const M
 // Positions that the model's own files allow: max_position_embeddings, stretched by `rope`.
 int64_t MaxModelLen(const ModelConfig& config);
 
+// Positions to serve for the flag --max_model_len: `max_model_len`, or MaxModelLen if it is 0.
+// Returns INVALID_ARGUMENT if it is negative or above MaxModelLen; only --rope_scaling can stretch.
+absl::StatusOr<int64_t> ServedModelLen(const ModelConfig& config, int64_t max_model_len);
+
 // Returns INVALID_ARGUMENT naming the field if a size is not positive, too large to compute with,
 // or doesn't fit the others.
 absl::Status ValidateConfig(const ModelConfig& config);

@@ -139,6 +139,21 @@ TEST(ModelConfigTest, EveryRopeTypeParsesAndOthersAreRefusedByName) {
   }
 }
 
+TEST(ModelConfigTest, TheServedLengthIsTheFlagsOrTheModels) {
+  ModelConfig config = *ParseHfConfig(kQwen7B, "config.json");
+  EXPECT_EQ(*ServedModelLen(config, 0), 32768);
+  EXPECT_EQ(*ServedModelLen(config, 4096), 4096);
+  EXPECT_EQ(*ServedModelLen(config, 32768), 32768);
+  for (const int64_t bad : {int64_t{-1}, int64_t{32769}, INT64_MAX}) {
+    EXPECT_THAT(std::string(ServedModelLen(config, bad).status().message()),
+                AllOf(HasSubstr("max_model_len is " + std::to_string(bad)), HasSubstr("1 to 32768"),
+                      HasSubstr("--rope_scaling")));
+  }
+  config.rope = *ParseRopeScaling(R"({"rope_type": "yarn", "factor": 4})", config);
+  EXPECT_EQ(*ServedModelLen(config, 0), 131072);
+  EXPECT_EQ(*ServedModelLen(config, 100000), 100000);
+}
+
 TEST(ModelConfigTest, BadFieldsAreNamedWithTheirValue) {
   const struct {
     const char* key;
