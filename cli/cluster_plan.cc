@@ -1,7 +1,5 @@
 #include "cli/cluster_plan.h"
 
-#include <algorithm>
-
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cli/service_flags.h"
@@ -37,12 +35,6 @@ GroupSpec PlanWorkers(const ClusterOptions& options) {
     argv.push_back(absl::StrCat("--world_size=", options.tensor_parallel_size));
     argv.push_back(
         absl::StrCat(rank == 0 ? "--address=" : "--leader_address=", Socket(options, "worker")));
-    if (options.tensor_parallel_size > 1 && options.service_flags.count("num_threads") == 0) {
-      // Each rank would otherwise take all cores, and ranks that outnumber cores wait for each
-      // other.
-      argv.push_back(absl::StrCat("--num_threads=",
-                                  std::max(1, options.num_cores / options.tensor_parallel_size)));
-    }
     group.processes.push_back({absl::StrCat("worker rank ", rank), std::move(argv)});
   }
   return group;

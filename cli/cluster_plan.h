@@ -29,7 +29,6 @@ struct ClusterOptions {
   std::string listen = "127.0.0.1";
   int http_port = 8080;
   int grpc_port = 50051;
-  int num_cores = 1;
   // Values of the flags in ServiceFlags() that the user gave, by name.
   std::map<std::string, std::string> service_flags;
 };

@@ -64,21 +64,6 @@ TEST(PlanClusterTest, AFlagGoesToEveryServiceThatHasIt) {
   EXPECT_THAT(groups[2].processes[0].argv, Contains("--header_hold_ms=9"));
 }
 
-TEST(PlanClusterTest, RanksShareTheCores) {
-  ClusterOptions options = Options();
-  options.num_cores = 8;
-  options.tensor_parallel_size = 3;
-  EXPECT_THAT(PlanCluster(options)[1].processes[2].argv, Contains("--num_threads=2"));
-  options.num_cores = 2;
-  EXPECT_THAT(PlanCluster(options)[1].processes[2].argv, Contains("--num_threads=1"));
-  options.service_flags = {{"num_threads", "5"}};
-  const auto argv = PlanCluster(options)[1].processes[2].argv;
-  EXPECT_EQ(std::count_if(argv.begin(), argv.end(),
-                          [](const std::string& a) { return a.rfind("--num_threads", 0) == 0; }),
-            1);
-  EXPECT_THAT(argv, Contains("--num_threads=5"));
-}
-
 TEST(PlanClusterTest, TheGatewayMayDrainBeforeItIsKilled) {
   ClusterOptions options = Options();
   options.service_flags = {{"drain_timeout_ms", "60000"}};

@@ -1,7 +1,6 @@
 // `quartet serve`: a whole cluster on this machine. Reads the flags, plans the processes and lets a
 // Supervisor run them.
 
-#include <sched.h>
 #include <signal.h>
 
 #include <cstdio>
@@ -21,11 +20,6 @@
 
 namespace quartet::cli {
 namespace {
-
-int NumCores() {
-  cpu_set_t set;
-  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-}
 
 absl::Status CheckRange(absl::string_view name, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return absl::OkStatus();
@@ -70,7 +64,6 @@ absl::StatusOr<ClusterOptions> ParseServeFlags(const Arguments& arguments) {
   options.tensor_parallel_size = static_cast<int>(tensor_parallel_size);
   options.http_port = static_cast<int>(http_port);
   options.grpc_port = static_cast<int>(grpc_port);
-  options.num_cores = NumCores();
   return options;
 }
 

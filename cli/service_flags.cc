@@ -10,8 +10,7 @@ constexpr unsigned kAll = kTokenizer | kWorker | kGateway;
 constexpr ServiceFlag kServiceFlags[] = {
     {"model_name", kGateway, false, "Name that clients may send as \"model\"."},
     {"device", kWorker, false, "Kind of device; this release has cpu."},
-    {"num_threads", kWorker, false,
-     "Compute threads of a rank; without it the cores are shared out."},
+    {"num_threads", kWorker, false, "Compute threads of a rank; 0 shares the cores out."},
     {"instruction_set", kWorker, false, "auto, avx512, avx2 or portable."},
     {"compute_dtype", kWorker, false, "bfloat16, or float32 for comparison."},
     {"max_model_len", kWorker, false, "Longest prompt plus output, tokens."},
@@ -21,6 +20,7 @@ constexpr ServiceFlag kServiceFlags[] = {
     {"max_num_seqs", kWorker, false, "Sequences that run at once."},
     {"max_waiting", kWorker, false, "Sequences that may wait; beyond it requests are refused."},
     {"http_threads", kGateway, false, "Threads of the HTTP API."},
+    {"group_timeout", kWorker, false, "How long ranks wait for each other at the start."},
     {"max_inflight_requests", kGateway, false, "Requests in the gateway at once; beyond it 429."},
     {"resume_timeout", kGateway, false, "How long a stream waits for a worker that comes back."},
     {"header_hold_ms", kGateway, false, "How long the HTTP status is held for the first token."},
