@@ -49,7 +49,7 @@ TEST_P(MatmulTest, EqualsReferenceForRaggedShapes) {
   for (const Shape& shape :
        {Shape{1, 32, 2, 1}, Shape{1, 1, 64, 1}, Shape{3, 17, 30, 3}, Shape{5, 100, 36, 1},
         Shape{16, 33, 128, 4}, Shape{31, 31, 20, 2}, Shape{70, 95, 1100, 1}, Shape{300, 40, 600, 2},
-        Shape{1, 896, 896, 2}, Shape{37, 128, 4864, 2}}) {
+        Shape{1, 896, 896, 2}, Shape{5, 40, 4864, 2}}) {
     for (DType dtype : {DType::kBFloat16, DType::kFloat32}) {
       EXPECT_LE(RelativeError(dtype, shape.num_tokens, shape.rows, shape.cols, shape.segments),
                 3e-7)
@@ -61,7 +61,7 @@ TEST_P(MatmulTest, EqualsReferenceForRaggedShapes) {
 
 // The contract that batching, chunked prefill and resuming rest on.
 TEST_P(MatmulTest, RowsHaveTheSameBitsAloneAndAmongOthersWithAnyNumberOfThreads) {
-  constexpr int64_t kRows = 200, kCols = 1300, kMaxTokens = 512;
+  constexpr int64_t kRows = 136, kCols = 516, kMaxTokens = 512;
   constexpr int kSegments = 2;
   const PackedWeight weight(Rounded(RandomFloats(kRows * kCols)), kCols);
   const std::vector<float> x_values = RandomFloats(kMaxTokens * kCols);
