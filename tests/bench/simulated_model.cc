@@ -132,13 +132,9 @@ void SimulatedModel::SetStep(int64_t num_sequences, int64_t num_tokens, int64_t 
   }
 }
 
-void SimulatedModel::AddSegments(int64_t count) {
-  const float* segments = segments_.raw();
-  float* out = delta_.raw();
-  std::copy_n(segments, count, out);
-  for (int s = 1; s < shape_.num_kv_heads; ++s) {
-    for (int64_t i = 0; i < count; ++i) out[i] += segments[s * count + i];
-  }
+absl::Status SimulatedModel::SumSegments(int64_t num_tokens) {
+  return queue_->SumSegments(
+      {segments_, shape_.num_kv_heads, num_tokens * shape_.hidden_size, delta_});
 }
 
 absl::Status SimulatedModel::RunLayer(const Layer& layer, int64_t num_sequences, int64_t total,
@@ -163,7 +159,7 @@ absl::Status SimulatedModel::RunLayer(const Layer& layer, int64_t num_sequences,
   RETURN_IF_ERROR(
       queue_->Matmul({Bf16(attention_out_), total, layer.o, s.num_kv_heads, segments_}));
   Count(&since, &times->matmul);
-  AddSegments(total * s.hidden_size);
+  RETURN_IF_ERROR(SumSegments(total));
   RETURN_IF_ERROR(queue_->AddRmsNorm(
       {residual_, delta_, weight_, kEpsilon, total, s.hidden_size, Bf16(hidden_)}));
   Count(&since, &times->rest);
@@ -173,7 +169,7 @@ absl::Status SimulatedModel::RunLayer(const Layer& layer, int64_t num_sequences,
   Count(&since, &times->rest);
   RETURN_IF_ERROR(queue_->Matmul({Bf16(activated_), total, layer.down, s.num_kv_heads, segments_}));
   Count(&since, &times->matmul);
-  AddSegments(total * s.hidden_size);
+  RETURN_IF_ERROR(SumSegments(total));
   Count(&since, &times->rest);
   return absl::OkStatus();
 }

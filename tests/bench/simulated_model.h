@@ -66,7 +66,7 @@ class SimulatedModel {
   absl::Status RunLayer(const Layer& layer, int64_t num_sequences, int64_t total, PassTimes* times);
   absl::Status RunLogits(int64_t num_sequences, int64_t total, PassTimes* times);
   // delta_ = sum over the segments.
-  void AddSegments(int64_t count);
+  absl::Status SumSegments(int64_t num_tokens);
 
   device::Device& device_;
   const ModelShape shape_;
