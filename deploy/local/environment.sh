@@ -9,6 +9,8 @@ QUARTET_RUN=${QUARTET_RUN:-$QUARTET_CACHE/run}
 QUARTET_BUILD=${QUARTET_BUILD:-$QUARTET_ROOT/build/release}
 QUARTET_BIN=$QUARTET_BUILD/bin
 export QUARTET_CACHE
+# Lets a second checkout reuse what the first one compiled.
+export CCACHE_BASEDIR=$QUARTET_ROOT CCACHE_NOHASHDIR=1
 
 # say MESSAGE: one line with the seconds since the script started.
 say() { printf '[%4ds] %s\n' "$SECONDS" "$*"; }
