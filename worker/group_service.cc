@@ -1,5 +1,6 @@
 #include "worker/group_service.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -123,7 +124,8 @@ absl::Status GroupService::WaitForAll(Lock* lock, const char* what, absl::Durati
                                       const std::function<bool(const Member&)>& has) {
   const absl::Time deadline = absl::Now() + timeout;
   const auto is_over = [&] { return is_closed_ || !lost_.ok() || Missing(has).empty(); };
-  while (!changed_.wait_for(*lock, absl::ToChronoMilliseconds(kReportInterval), is_over)) {
+  while (!changed_.wait_for(*lock, absl::ToChronoMilliseconds(std::min(kReportInterval, timeout)),
+                            is_over)) {
     common::LogInfo(what, {{"ranks", Missing(has)}, {"world_size", world_size_}});
     if (absl::Now() < deadline) continue;
     return absl::DeadlineExceededError(absl::StrCat(what, " ", Missing(has), " of ", world_size_,

@@ -93,6 +93,27 @@ int64_t MaxKvBlocks(const WorkerOptions& options, const Shard& shard) {
   return std::min(useful, std::max(half, std::min(one_sequence, most)));
 }
 
+// Whether this many blocks are enough for the context that is insisted on, or for any.
+absl::Status CheckModelLen(const WorkerOptions& options, const Shard& shard,
+                           int64_t num_kv_blocks) {
+  const int64_t wanted = shard.wanted_model_len;
+  const int64_t held = num_kv_blocks * engine::kBlockTokens;
+  if (held >= wanted || (options.max_model_len == 0 && held > 0)) return absl::OkStatus();
+  const std::string message = absl::StrCat(
+      "a context of ", wanted, " tokens needs a KV cache of ", engine::BlocksForTokens(wanted),
+      " blocks of ", shard.kv_block_bytes,
+      " bytes = ", Megabytes(engine::BlocksForTokens(wanted) * shard.kv_block_bytes),
+      " on each rank, but ",
+      options.kv_cache_bytes > 0
+          ? absl::StrCat("--kv_cache_bytes=", options.kv_cache_bytes, " holds ", num_kv_blocks)
+          : absl::StrCat("memory for ", num_kv_blocks, " is free (",
+                         Megabytes(shard.device->AvailableBytes()), " for ", options.world_size,
+                         " ranks and their buffers)"),
+      "; lower --max_model_len or give more memory");
+  return options.kv_cache_bytes > 0 ? absl::InvalidArgumentError(message)
+                                    : absl::ResourceExhaustedError(message);
+}
+
 }  // namespace
 
 absl::StatusOr<Shard> OpenShard(const WorkerOptions& options) {
@@ -144,32 +165,18 @@ absl::Status LoadShard(const WorkerOptions& options, Shard* shard) {
   shard->kv_block_bytes = model::KvBlockBytes(*shard->device, shard->config.model, shard->layout,
                                               options.compute_dtype);
   shard->max_kv_blocks = MaxKvBlocks(options, *shard);
-  // Says now, with this rank's sums, what could only be worse with the group's minimum.
-  return ServedModelLen(options, *shard, shard->max_kv_blocks).status();
+  // Fails now, with this rank's sums, where the group's minimum could only be worse.
+  return CheckModelLen(options, *shard, shard->max_kv_blocks);
 }
 
 absl::StatusOr<int64_t> ServedModelLen(const WorkerOptions& options, const Shard& shard,
                                        int64_t num_kv_blocks) {
-  const int64_t wanted = shard.wanted_model_len;
+  RETURN_IF_ERROR(CheckModelLen(options, shard, num_kv_blocks));
   const int64_t held = num_kv_blocks * engine::kBlockTokens;
-  if (held >= wanted) return wanted;
-  if (options.max_model_len > 0 || held == 0) {
-    const std::string message = absl::StrCat(
-        "a context of ", wanted, " tokens needs a KV cache of ", engine::BlocksForTokens(wanted),
-        " blocks of ", shard.kv_block_bytes,
-        " bytes = ", Megabytes(engine::BlocksForTokens(wanted) * shard.kv_block_bytes),
-        " on each rank, but ",
-        options.kv_cache_bytes > 0
-            ? absl::StrCat("--kv_cache_bytes=", options.kv_cache_bytes, " holds ", num_kv_blocks)
-            : absl::StrCat("memory for ", num_kv_blocks, " is free (",
-                           Megabytes(shard.device->AvailableBytes()), " for ", options.world_size,
-                           " ranks and their buffers)"),
-        "; lower --max_model_len or give more memory");
-    return options.kv_cache_bytes > 0 ? absl::InvalidArgumentError(message)
-                                      : absl::ResourceExhaustedError(message);
-  }
-  common::LogWarning("the KV cache holds less than the model's context; serving a shorter one",
-                     {{"max_model_len", held}, {"model", wanted}, {"kv_blocks", num_kv_blocks}});
+  if (held >= shard.wanted_model_len) return shard.wanted_model_len;
+  common::LogWarning(
+      "the KV cache holds less than the model's context; serving a shorter one",
+      {{"max_model_len", held}, {"model", shard.wanted_model_len}, {"kv_blocks", num_kv_blocks}});
   return held;
 }
 
