@@ -1,5 +1,6 @@
 #include "common/server_runner.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <signal.h>
@@ -18,6 +19,9 @@ namespace {
 void EnableHealthAndReflection() {
   static std::once_flag once;
   std::call_once(once, [] {
+    // Keeps the library up until the process ends: taking it down with the last server can wait
+    // ten seconds for a thread that polls.
+    grpc_init();
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
@@ -48,6 +52,7 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
     return absl::UnavailableError(absl::StrCat("can't listen on ", options.address,
                                                ": is the port taken or the path not writable?"));
   }
+  runner->service_names_ = options.service_names;
   runner->SetServing(false);
   return runner;
 }
@@ -55,7 +60,9 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
 ServerRunner::~ServerRunner() { Shutdown(std::chrono::milliseconds(0)); }
 
 void ServerRunner::SetServing(bool serving) {
-  server_->GetHealthCheckService()->SetServingStatus(serving);
+  grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
+  health->SetServingStatus(serving);
+  for (const std::string& name : service_names_) health->SetServingStatus(name, serving);
 }
 
 void ServerRunner::Shutdown(std::chrono::milliseconds grace) {

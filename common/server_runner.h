@@ -18,6 +18,9 @@ struct ServerOptions {
   std::string address;
   // Largest message taken, bytes.
   int max_message_bytes = 64 << 20;
+  // Full names of the services, e.g. "quartet.v1.Inference": grpc.health.v1 answers for each of
+  // them and for "" alone.
+  std::vector<std::string> service_names = {};
 };
 
 // Thread-safe.
@@ -39,6 +42,7 @@ class ServerRunner {
  private:
   ServerRunner() = default;
   std::unique_ptr<grpc::Server> server_;
+  std::vector<std::string> service_names_;
   int port_ = 0;
 };
 

@@ -13,14 +13,16 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// Calls grpc.health.v1.Health/Check with an empty request; returns the reply's bytes (0x08 0x01 is
-// SERVING).
-std::string CheckHealth(const std::string& address) {
+// Calls grpc.health.v1.Health/Check for `service` (fewer than 128 bytes); returns the reply's bytes
+// (0x08 0x01 is SERVING).
+std::string CheckHealth(const std::string& address, const std::string& service = "") {
   auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
-  const grpc::Slice empty;
-  const grpc::ByteBuffer request(&empty, 1);
+  // HealthCheckRequest{service}: field 1, a string.
+  const grpc::Slice slice(
+      service.empty() ? "" : std::string("\x0a") + static_cast<char>(service.size()) + service);
+  const grpc::ByteBuffer request(&slice, 1);
   grpc::ByteBuffer reply;
   grpc::CompletionQueue queue;
   grpc::Status status;
@@ -32,9 +34,9 @@ std::string CheckHealth(const std::string& address) {
   bool ok = false;
   EXPECT_TRUE(queue.Next(&tag, &ok));
   if (!status.ok()) return status.error_message();
-  grpc::Slice slice;
-  EXPECT_TRUE(reply.DumpToSingleSlice(&slice).ok());
-  return std::string(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  grpc::Slice bytes;
+  EXPECT_TRUE(reply.DumpToSingleSlice(&bytes).ok());
+  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
 }
 
 TEST(ServerRunnerTest, HealthFollowsSetServing) {
@@ -44,6 +46,16 @@ TEST(ServerRunnerTest, HealthFollowsSetServing) {
   EXPECT_EQ(CheckHealth(address), std::string("\x08\x02"));
   (*runner)->SetServing(true);
   EXPECT_EQ(CheckHealth(address), std::string("\x08\x01"));
+}
+
+TEST(ServerRunnerTest, HealthAnswersForEachService) {
+  auto runner = ServerRunner::Start({.address = "127.0.0.1:0", .service_names = {"a.b.C"}}, {});
+  ASSERT_TRUE(runner.ok()) << runner.status();
+  const std::string address = absl::StrCat("127.0.0.1:", (*runner)->port());
+  EXPECT_EQ(CheckHealth(address, "a.b.C"), std::string("\x08\x02"));
+  (*runner)->SetServing(true);
+  EXPECT_EQ(CheckHealth(address, "a.b.C"), std::string("\x08\x01"));
+  EXPECT_EQ(CheckHealth(address, "a.b.D"), "service name unknown");
 }
 
 TEST(ServerRunnerTest, ATakenPortIsAnErrorThatNamesIt) {

@@ -155,8 +155,12 @@ absl::Status Run(const Options& options) {
   ControlService control(&gateway);
   http::Routes routes(&gateway, &metrics);
 
+  common::ServerOptions server_options;
+  server_options.address = options.grpc_address;
+  server_options.service_names = {v1::Inference::service_full_name(),
+                                  v1::Control::service_full_name()};
   ASSIGN_OR_RETURN(const std::unique_ptr<common::ServerRunner> grpc_server,
-                   common::ServerRunner::Start({options.grpc_address}, {&inference, &control}));
+                   common::ServerRunner::Start(server_options, {&inference, &control}));
   RETURN_IF_ERROR(http_server.Start(&routes));
   gateway.SetServingListener([&grpc_server](bool serving) { grpc_server->SetServing(serving); });
   tokenizer.Start([&gateway, &workers](std::optional<TokenizerInfo> info) {

@@ -84,6 +84,7 @@ absl::Status Serve(const Options& options) {
   TokenizerService service(tokenizer.get(), &pool);
   common::ServerOptions server_options;
   server_options.address = options.address;
+  server_options.service_names = {v1::Tokenizer::service_full_name()};
   ASSIGN_OR_RETURN(const std::unique_ptr<common::ServerRunner> server,
                    common::ServerRunner::Start(server_options, {&service}));
   server->SetServing(true);

@@ -49,6 +49,8 @@ absl::Status Leader::Run() {
   // Listening before loading lets followers join and probes see NOT_SERVING instead of nothing.
   common::ServerOptions server_options;
   server_options.address = options_.address;
+  server_options.service_names = {worker::v1::Engine::service_full_name(),
+                                  worker::v1::Group::service_full_name()};
   ASSIGN_OR_RETURN(server_, common::ServerRunner::Start(server_options, {&service_, &group_}));
   common::LogInfo("listening", {{"address", options_.address}, {"port", server_->port()}});
   RETURN_IF_ERROR(LoadShard(options_, &shard_));
