@@ -1,0 +1,247 @@
+#include "gateway/http/openai_request.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "gateway/request_error.h"
+
+namespace quartet::gateway::http {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+using ::testing::SizeIs;
+
+struct BadField {
+  const char* json;     // Fields beside the prompt.
+  const char* param;    // What the error must name.
+  const char* message;  // What its message must contain.
+};
+
+// Wrong in completions and chat alike.
+constexpr BadField kBadCommon[] = {
+    {R"("temperature": "hot")", "temperature", "must be a number, got \"hot\""},
+    {R"("temperature": true)", "temperature", "must be a number, got true"},
+    {R"("top_p": [1])", "top_p", "must be a number, got [1]"},
+    {R"("min_p": {})", "min_p", "must be a number"},
+    {R"("top_k": 1.5)", "top_k", "whole number in [-1, 2147483647], got 1.5"},
+    {R"("top_k": -2)", "top_k", "got -2"},
+    {R"("repetition_penalty": "x")", "repetition_penalty", "must be a number"},
+    {R"("presence_penalty": false)", "presence_penalty", "must be a number"},
+    {R"("frequency_penalty": [])", "frequency_penalty", "must be a number"},
+    {R"("max_tokens": -1)", "max_tokens", "got -1"},
+    {R"("max_tokens": "many")", "max_tokens", "got \"many\""},
+    {R"("max_tokens": 18446744073709551615)", "max_tokens", "got 18446744073709551615"},
+    {R"("max_tokens": 1e30)", "max_tokens", "got 1e+30"},
+    {R"("min_tokens": -1)", "min_tokens", "got -1"},
+    {R"("n": 0)", "n", "whole number in [1, 128], got 0"},
+    {R"("n": 129)", "n", "got 129"},
+    {R"("seed": 1.5)", "seed", "must be a whole number, got 1.5"},
+    {R"("stop": 5)", "stop", "a string or a list of strings, got 5"},
+    {R"("stop": ["a", 1])", "stop", "got [\"a\",1]"},
+    {R"("stop_token_ids": [-1])", "stop_token_ids", "a list of token ids, got [-1]"},
+    {R"("stop_token_ids": 3)", "stop_token_ids", "a list of token ids, got 3"},
+    {R"("logit_bias": [])", "logit_bias", "an object of token ids"},
+    {R"("logit_bias": {"x": 1})", "logit_bias", "key \"x\", which is not a token id"},
+    {R"("logit_bias": {"-1": 1})", "logit_bias", "key \"-1\""},
+    {R"("logit_bias": {"1": "y"})", "logit_bias", "an object of token ids"},
+    {R"("ignore_eos": 1)", "ignore_eos", "true or false, got 1"},
+    {R"("skip_special_tokens": "no")", "skip_special_tokens", "true or false"},
+    {R"("stream": "yes")", "stream", "true or false, got \"yes\""},
+    {R"("stream_options": {"include_usage": true})", "stream_options", "with \"stream\": true"},
+    {R"("stream": true, "stream_options": 1)", "stream_options", "an object, got 1"},
+    {R"("stream": true, "stream_options": {"include_usage": 1})", "stream_options.include_usage",
+     "true or false"},
+    {R"("model": 7)", "model", "must be a string, got 7"},
+    {R"("user": 7)", "user", "must be a string"},
+    {R"("priority": 1e12)", "priority", "whole number"},
+    {R"("response_format": {"type": "json_object"})", "response_format",
+     "not supported in this release, got {\"type\":\"json_object\"}"},
+};
+
+void ExpectBad(const absl::StatusOr<OpenAiRequest>& parsed, const BadField& bad) {
+  ASSERT_FALSE(parsed.ok()) << bad.json;
+  EXPECT_TRUE(absl::IsInvalidArgument(parsed.status()));
+  EXPECT_EQ(ErrorParam(parsed.status()), bad.param) << bad.json;
+  EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(bad.message)) << bad.json;
+}
+
+absl::StatusOr<OpenAiRequest> Completion(const std::string& fields) {
+  return ParseCompletion(absl::StrCat(R"({"prompt": "x", )", fields, "}"));
+}
+
+absl::StatusOr<OpenAiRequest> Chat(const std::string& fields) {
+  return ParseChatCompletion(
+      absl::StrCat(R"({"messages": [{"role": "user", "content": "x"}], )", fields, "}"));
+}
+
+TEST(OpenAiRequestTest, NamesTheFieldAndTheValueInBothFaces) {
+  for (const BadField& bad : kBadCommon) {
+    ExpectBad(Completion(bad.json), bad);
+    ExpectBad(Chat(bad.json), bad);
+  }
+}
+
+TEST(OpenAiRequestTest, RefusesBadCompletions) {
+  constexpr BadField kBad[] = {
+      {R"("prompt": 5)", "prompt", "got 5"},
+      {R"("prompt": [])", "prompt", "none of them empty, got []"},
+      {R"("prompt": [[]])", "prompt", "got [[]]"},
+      {R"("prompt": ["a", 1])", "prompt", "got [\"a\",1]"},
+      {R"("prompt": [1, -1])", "prompt", "got [1,-1]"},
+      {R"("prompt": null)", "prompt", "you must provide a prompt"},
+      {R"("prompt": "x", "suffix": "y")", "suffix", "not supported"},
+      {R"("prompt": "x", "best_of": 2)", "best_of", "best_of 2 and n 1"},
+      {R"("prompt": "x", "logprobs": true)", "logprobs", "got true"},
+      {R"("prompt": "x", "logprobs": 21)", "logprobs", "[0, 20], got 21"},
+      {R"("prompt": "x", "echo": "loud")", "echo", "true or false"},
+      {R"("prompt": "x", "max_tokens": 0)", "max_tokens", "at least 1 without echo"},
+  };
+  for (const BadField& bad : kBad) {
+    ExpectBad(ParseCompletion(absl::StrCat("{", bad.json, "}")), bad);
+  }
+}
+
+TEST(OpenAiRequestTest, RefusesBadChats) {
+  constexpr BadField kBad[] = {
+      {R"("a": 1)", "messages", "at least one message, got null"},
+      {R"("messages": [])", "messages", "got []"},
+      {R"("messages": "hi")", "messages", "got \"hi\""},
+      {R"("messages": ["hi"])", "messages", "messages[0] must be an object"},
+      {R"("messages": [{"role": "king", "content": "x"}])", "messages[0].role", "got \"king\""},
+      {R"("messages": [{"content": "x"}])", "messages[0].role", "got null"},
+      {R"("messages": [{"role": "user"}])", "messages[0].content", "got null"},
+      {R"("messages": [{"role": "user", "content": 3}])", "messages[0].content", "got 3"},
+      {R"("messages": [{"role": "user", "content": [{"type": "image_url"}]}])",
+       "messages[0].content[0]", "other parts are not supported"},
+      {R"("messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}])",
+       "messages[0].tool_calls", "a list of"},
+      {R"("messages": [{"role": "assistant", "tool_calls": [{"function": {"name": 1}}]}])",
+       "messages[0].tool_calls[0].function.name", "must be a string, got 1"},
+      {R"("messages": [{"role": "user", "content": "x"}], "tool_choice": "required")",
+       "tool_choice", "not supported in this release, got \"required\""},
+      {R"("messages": [{"role": "user", "content": "x"}], "tool_choice": {"type": "function"})",
+       "tool_choice", "not supported in this release"},
+      {R"("messages": [{"role": "user", "content": "x"}], "tools": [{"type": "web"}])", "tools",
+       "a list of"},
+      {R"("messages": [{"role": "user", "content": "x"}], "functions": [])", "functions",
+       "use tools"},
+      {R"("messages": [{"role": "user", "content": "x"}], "logprobs": 3)", "logprobs", "got 3"},
+      {R"("messages": [{"role": "user", "content": "x"}], "top_logprobs": 3)", "top_logprobs",
+       "with \"logprobs\": true"},
+      {R"("messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 0)",
+       "max_completion_tokens", "got 0"},
+  };
+  for (const BadField& bad : kBad) {
+    ExpectBad(ParseChatCompletion(absl::StrCat("{", bad.json, "}")), bad);
+  }
+}
+
+TEST(OpenAiRequestTest, RefusesBodiesThatAreNoObjects) {
+  const struct {
+    std::string body;
+    const char* message;
+  } cases[] = {
+      {"", "parse"},
+      {"{", "line 1, column 2"},
+      {"{\"prompt\":\n nope}", "line 2"},
+      {"7", "must be a JSON object, got 7"},
+      {"{\"prompt\": \"\xE7\x89\"}", "not valid UTF-8: byte 12 is 0xe7"},
+      {"{\"prompt\": \"\\ud800\"}", "parse"},
+      {"{\"temperature\": 1e999}", "parse"},
+      {std::string(1'000'000, '['), "nested deeper than 100"},
+      {"{} {}", "parse"},
+  };
+  for (const auto& c : cases) {
+    const auto parsed = ParseCompletion(c.body);
+    ASSERT_FALSE(parsed.ok()) << c.body.substr(0, 50);
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(c.message));
+    EXPECT_LT(parsed.status().message().size(), 500u);
+  }
+}
+
+TEST(OpenAiRequestTest, ReadsEverySamplingField) {
+  const auto parsed = Completion(
+      R"("temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.1, "repetition_penalty": 1.1,
+         "presence_penalty": 0.2, "frequency_penalty": -0.3, "logit_bias": {"5": -100, "7": 1.5},
+         "seed": -1, "max_tokens": 12.0, "min_tokens": 3, "ignore_eos": true,
+         "stop_token_ids": [1, 2], "stop": "END", "n": 2, "best_of": 2, "logprobs": 3,
+         "echo": true, "priority": -4, "cache_salt": "s", "user": "u", "unknown": {"a": 1},
+         "skip_special_tokens": false, "model": "m", "suffix": null, "stream": true,
+         "stream_options": {"include_usage": true}, "response_format": {"type": "text"})");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(parsed->stream && parsed->include_usage && parsed->logprobs && !parsed->chat);
+  EXPECT_EQ(parsed->n, 2u);
+  ASSERT_THAT(parsed->prompts, SizeIs(1));
+  const GenerationRequest& request = parsed->prompts[0];
+  const SamplingParams& p = request.sampling;
+  EXPECT_FLOAT_EQ(*p.temperature, 0.5);
+  EXPECT_FLOAT_EQ(*p.top_p, 0.9f);
+  EXPECT_EQ(p.top_k, 40);
+  EXPECT_FLOAT_EQ(*p.min_p, 0.1f);
+  EXPECT_FLOAT_EQ(*p.repetition_penalty, 1.1f);
+  EXPECT_FLOAT_EQ(*p.presence_penalty, 0.2f);
+  EXPECT_FLOAT_EQ(*p.frequency_penalty, -0.3f);
+  EXPECT_THAT(p.logit_bias, ElementsAre(Pair(5, -100), Pair(7, 1.5)));
+  EXPECT_EQ(p.seed, UINT64_MAX);
+  EXPECT_EQ(p.max_tokens, 12u);
+  EXPECT_EQ(p.min_tokens, 3u);
+  EXPECT_EQ(p.ignore_eos, true);
+  EXPECT_THAT(p.stop_token_ids, ElementsAre(1, 2));
+  EXPECT_EQ(p.logprobs, 3u);
+  EXPECT_EQ(p.prompt_logprobs, 3u) << "echo with logprobs";
+  EXPECT_THAT(request.stop, ElementsAre("END"));
+  EXPECT_EQ(request.model, "m");
+  EXPECT_EQ(request.priority, -4);
+  EXPECT_EQ(request.cache_salt, "s");
+  EXPECT_FALSE(request.skip_special_tokens);
+  EXPECT_TRUE(request.echo && request.wants_pieces);
+}
+
+TEST(OpenAiRequestTest, LeavesUnsetWhatTheClientLeftOut) {
+  const auto parsed = Completion(R"("temperature": null, "seed": null, "stop": null)");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  const SamplingParams& p = parsed->prompts[0].sampling;
+  EXPECT_FALSE(p.temperature || p.top_p || p.top_k || p.seed || p.max_tokens || p.logprobs ||
+               p.ignore_eos || p.prompt_logprobs);
+  EXPECT_FALSE(parsed->stream || parsed->logprobs);
+}
+
+TEST(OpenAiRequestTest, ReadsAllKindsOfMessages) {
+  const auto parsed = ParseChatCompletion(R"({"messages": [
+      {"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+      {"role": "user", "content": "q", "name": "ann"},
+      {"role": "assistant", "content": null, "tool_calls": [
+          {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"x\": 1}"}}]},
+      {"role": "tool", "tool_call_id": "c1", "content": "42"}],
+      "tools": [{"type": "function", "function": {"zebra": 1, "name": "f", "apple": [1, 2.5]}}],
+      "tool_choice": "auto", "logprobs": true, "max_completion_tokens": 9})");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  const GenerationRequest& request = parsed->prompts[0];
+  const auto& chat = std::get<ChatPrompt>(request.prompt);
+  ASSERT_THAT(chat.messages, SizeIs(4));
+  EXPECT_EQ(chat.messages[0].role, "system");
+  EXPECT_EQ(chat.messages[0].content, "ab");
+  EXPECT_EQ(chat.messages[1].name, "ann");
+  EXPECT_EQ(chat.messages[2].tool_calls[0].arguments_json, "{\"x\": 1}");
+  EXPECT_EQ(chat.messages[3].tool_call_id, "c1");
+  EXPECT_THAT(
+      chat.tools_json,
+      ElementsAre(R"({"type":"function","function":{"zebra":1,"name":"f","apple":[1,2.5]}})"))
+      << "keys in the client's order";
+  EXPECT_TRUE(chat.add_generation_prompt);
+  EXPECT_EQ(request.sampling.max_tokens, 9u);
+  EXPECT_EQ(request.sampling.logprobs, 0u);
+}
+
+TEST(OpenAiRequestTest, ToolChoiceNoneHidesTheTools) {
+  const auto parsed =
+      Chat(R"("tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none")");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_THAT(std::get<ChatPrompt>(parsed->prompts[0].prompt).tools_json, SizeIs(0));
+}
+
+}  // namespace
+}  // namespace quartet::gateway::http
