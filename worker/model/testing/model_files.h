@@ -35,6 +35,8 @@ class TemporaryDirectory {
 };
 
 inline void WriteFile(const std::string& path, const std::string& bytes) {
+  // Some file systems flush a file to the disk when it is truncated and written again.
+  std::filesystem::remove(path);
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file << bytes;
   if (!file) ADD_FAILURE() << "can't write " << path;
