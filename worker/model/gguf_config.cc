@@ -213,9 +213,8 @@ absl::StatusOr<LoadedConfig> ConfigFromGguf(const GgufFile& gguf) {
   RETURN_IF_ERROR(RefuseUnknownBehaviour(gguf, prefix, model));
   RETURN_IF_ERROR(ReadRope(gguf, prefix, &model));
   RETURN_IF_ERROR(ReadGeneration(gguf, &config));
-  ASSIGN_OR_RETURN(const auto name, gguf.Text("general.name"));
-  model.name =
-      name && !name->empty() ? *name : std::filesystem::path(gguf.file().path()).stem().string();
+  // Not general.name: converters fill it with titles that nobody wants to type into a request.
+  model.name = std::filesystem::path(gguf.file().path()).stem().string();
   return config;
 }
 
