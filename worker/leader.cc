@@ -111,7 +111,12 @@ absl::Status Leader::StartEngine(const proto::GroupFormed& formed, int64_t max_m
   if (options_.world_size > 1) {
     callbacks.broadcast = [this](const engine::StepPlan& plan) { return group_.Broadcast(plan); };
   }
-  callbacks.on_failure = [this](const absl::Status& why) { end_->Fail(why); };
+  callbacks.on_failure = [this](const absl::Status& why) {
+    // A stream that ends tells a gateway that the group is gone and its sequences may go on
+    // elsewhere; an error of a sequence would be that sequence's last word.
+    service_.Close(why);
+    end_->Fail(why);
+  };
   {
     std::lock_guard<std::mutex> lock(mutex_);
     engine_ = std::make_unique<engine::Engine>(engine_options, decoder_.get(), watchdog_.get(),
@@ -179,7 +184,6 @@ void Leader::EndHungProcess(const absl::Status& why) {
   common::LogError("step watchdog", {{"why", reason.message()}});
   engine_->Fail(reason);
   communicator_->Abort();
-  // If the step ends now, every sequence gets its error from the engine; else from here.
   end_->WaitFor(kHungGrace);
   service_.Close(reason);
   group_.Close();

@@ -322,8 +322,8 @@ void Engine::FailAll(const absl::Status& why) {
     events[key.client_id].push_back(ErrorEvent(key.sequence_id, reason));
   }
   PublishLoad();
-  Emit(std::move(events));
   if (callbacks_.on_failure) callbacks_.on_failure(reason);
+  Emit(std::move(events));
 }
 
 }  // namespace quartet::engine

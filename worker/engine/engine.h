@@ -40,7 +40,8 @@ struct EngineCallbacks {
       on_events;
   // Sends the plan to the other ranks. May be null.
   std::function<absl::Status(const StepPlan& plan)> broadcast;
-  // The engine has ended for good; all sequences have got their error. May be null.
+  // The engine has ended for good. Called before each sequence gets its error, so that whoever can
+  // tell a client in a better way does it here. May be null.
   std::function<void(const absl::Status& why)> on_failure;
 };
 
@@ -76,7 +77,7 @@ class Engine {
   void Cancel(const SequenceKey& key);
   // Ends all sequences of a client.
   void Detach(uint64_t client_id);
-  // Ends the engine with an error: every sequence gets `why`, then on_failure is called.
+  // Ends the engine with an error: on_failure is called, then every sequence gets `why`.
   void Fail(const absl::Status& why);
 
   EngineLoad load() const;
