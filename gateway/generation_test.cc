@@ -180,6 +180,24 @@ TEST_F(GenerationTest, ALostWorkerLosesAndDoublesNothing) {
   EXPECT_THAT(sink->All<FailedEvent>(), IsEmpty()) << "the resume timer is off";
 }
 
+// As a leader does whose follower died: news for each sequence first, then the end of the stream.
+TEST_F(GenerationTest, AGroupThatSaysItFailsIsALostWorkerToo) {
+  const auto sink = Generate(Request("x"));
+  Tokens({'a', 'b'});
+  SequenceNews news = News(group_.submissions[0], {});
+  news.error = absl::UnavailableError("rank 2 of this worker group has gone away");
+  Step(group_, std::move(news));
+  EXPECT_THAT(group_.submissions, SizeIs(1)) << "nothing goes to a group that is ending";
+  gateway_.OnDetached(&group_, absl::UnavailableError("gone"));
+  EXPECT_THAT(sink->All<FailedEvent>(), IsEmpty());
+  gateway_.OnAttached(&group_);
+  loop_.RunReady();
+  ASSERT_THAT(group_.submissions, SizeIs(2));
+  EXPECT_THAT(group_.submissions[1].output_ids, ElementsAre('a', 'b'));
+  Finish({'c'}, FinishReason::kLength);
+  EXPECT_EQ(sink->Text(), "abc");
+}
+
 TEST_F(GenerationTest, GoesOnOnlyWhereTheNumbersAreTheSame) {
   const auto sink = Generate(Request("x"));
   Tokens({'a'});

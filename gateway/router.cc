@@ -96,6 +96,13 @@ void Router::OnDetached(WorkerGroup* group, const absl::Status& why) {
 
 void Router::OnStep(WorkerGroup* group, std::vector<SequenceNews> news) {
   for (SequenceNews& item : news) {
+    if (absl::IsUnavailable(item.error)) {
+      // A leader that has lost a rank says so for each sequence just before its stream breaks.
+      // Nothing may go there any more; all that was there goes on elsewhere or when the group is
+      // back.
+      OnDetached(group, item.error);
+      return;
+    }
     const auto found = sequences_.find(item.sequence_id);
     // Cancelled meanwhile: the news was on its way.
     if (found == sequences_.end() || found->second.group != group) continue;
