@@ -4,13 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
-#include "common/status_macros.h"
+#include "tokenizer_service/heap_merger.h"
 
 namespace quartet::tokenizer {
 namespace {
-
-constexpr uint32_t kNoToken = UINT32_MAX;
 
 uint64_t Load64(const char* p) {
   uint64_t value;
@@ -67,6 +66,7 @@ const Bpe::Word* Bpe::FindWord(absl::string_view bytes, uint64_t key) const {
 }
 
 void Bpe::AddWord(absl::string_view bytes, uint32_t id) {
+  longest_word_bytes_ = std::max(longest_word_bytes_, bytes.size());
   const uint64_t key = KeyOf(bytes);
   const uint64_t mask = words_.size() - 1;
   uint64_t at = SlotOf(key);
@@ -78,6 +78,11 @@ void Bpe::AddWord(absl::string_view bytes, uint32_t id) {
 }
 
 Bpe::Bpe(const Vocabulary& vocabulary) : merges_(vocabulary.merges) {
+  FindBytes(vocabulary);
+  BuildWords(vocabulary);
+}
+
+void Bpe::FindBytes(const Vocabulary& vocabulary) {
   std::fill(std::begin(byte_ids_), std::end(byte_ids_), kNoToken);
   for (uint32_t id = 0; id < vocabulary.tokens.size(); ++id) {
     const Token& token = vocabulary.tokens[id];
@@ -91,7 +96,19 @@ Bpe::Bpe(const Vocabulary& vocabulary) : merges_(vocabulary.merges) {
       byte_ranks_[left * 256 + right] = merges_.Rank(byte_ids_[left], byte_ids_[right]);
     }
   }
-  BuildWords(vocabulary);
+}
+
+bool Bpe::IsStable(const Token& token, uint32_t id, StableToken* stable) const {
+  std::vector<uint32_t> symbols;
+  ToSymbols(token.bytes, &symbols);
+  const uint32_t last_rank = MergeByHeap(merges_, &symbols);
+  if (symbols.size() != 1 || symbols[0] != id) return false;
+  *stable = {token.bytes, id, {}};
+  if (last_rank != kNoMerge) {
+    const Merge& merge = merges_.At(last_rank);
+    stable->derivation = {merge.left, merge.right, last_rank};
+  }
+  return true;
 }
 
 void Bpe::BuildWords(const Vocabulary& vocabulary) {
@@ -100,20 +117,17 @@ void Bpe::BuildWords(const Vocabulary& vocabulary) {
   words_.resize(uint64_t{1} << bits);
   words_shift_ = 64 - bits;
   text_offsets_.resize(vocabulary.tokens.size());
-  BpeScratch scratch;
-  std::vector<uint32_t> ids;
-  // Encode sees only the words added so far; a token's own bytes are never among them, so they go
-  // through the merges.
+  std::vector<StableToken> stable_tokens;
   for (uint32_t id = 0; id < vocabulary.tokens.size(); ++id) {
     const Token& token = vocabulary.tokens[id];
     if (!token.byte_level) continue;
-    if (!vocabulary.ignore_merges) {
-      ids.clear();
-      Encode(token.bytes, &scratch, &ids);
-      if (ids.size() != 1 || ids[0] != id) continue;
-    }
-    AddWord(token.bytes, id);
+    StableToken stable;
+    const bool is_stable = IsStable(token, id, &stable);
+    if (is_stable) stable_tokens.push_back(stable);
+    if (is_stable || vocabulary.ignore_merges) AddWord(token.bytes, id);
   }
+  if (!merges_.parts_come_first()) return;
+  long_words_.Build(&merges_, static_cast<uint32_t>(vocabulary.tokens.size()), stable_tokens);
 }
 
 void Bpe::ToSymbols(absl::string_view word, std::vector<uint32_t>* symbols) const {
@@ -122,6 +136,26 @@ void Bpe::ToSymbols(absl::string_view word, std::vector<uint32_t>* symbols) cons
     const uint32_t id = byte_ids_[static_cast<unsigned char>(c)];
     if (id != kNoToken) symbols->push_back(id);
   }
+}
+
+void Bpe::EncodeLong(absl::string_view word, BpeScratch* scratch,
+                     std::vector<uint32_t>* ids) const {
+  if (!merges_.parts_come_first()) {
+    ToSymbols(word, &scratch->symbols_);
+    MergeByHeap(merges_, &scratch->symbols_);
+    ids->insert(ids->end(), scratch->symbols_.begin(), scratch->symbols_.end());
+    return;
+  }
+  const auto has_no_token = [this](char c) {
+    return byte_ids_[static_cast<unsigned char>(c)] == kNoToken;
+  };
+  if (std::any_of(word.begin(), word.end(), has_no_token)) {
+    std::string& bytes = scratch->bytes_;
+    bytes.clear();
+    std::remove_copy_if(word.begin(), word.end(), std::back_inserter(bytes), has_no_token);
+    word = bytes;
+  }
+  long_words_.Encode(word, &scratch->backtracking_, ids);
 }
 
 size_t Bpe::MergeShort(absl::string_view word, uint32_t* ids) const {
@@ -158,15 +192,13 @@ size_t Bpe::MergeShort(absl::string_view word, uint32_t* ids) const {
 }
 
 void Bpe::Encode(absl::string_view word, BpeScratch* scratch, std::vector<uint32_t>* ids) const {
+  if (word.size() > std::max(longest_word_bytes_, BpeScratch::kCachedBytes)) {
+    EncodeLong(word, scratch, ids);
+    return;
+  }
   const uint64_t key = KeyOf(word);
   if (const Word* const found = FindWord(word, key); found != nullptr) {
     ids->push_back(found->id);
-    return;
-  }
-  if (word.size() > kShortWordBytes) {
-    ToSymbols(word, &scratch->symbols_);
-    scratch->long_words_.Merge(merges_, &scratch->symbols_);
-    ids->insert(ids->end(), scratch->symbols_.begin(), scratch->symbols_.end());
     return;
   }
   BpeScratch::CachedWord& cached = scratch->cache_[Mix(key, 0) % BpeScratch::kCacheSlots];
@@ -174,14 +206,19 @@ void Bpe::Encode(absl::string_view word, BpeScratch* scratch, std::vector<uint32
     ids->insert(ids->end(), cached.ids, cached.ids + cached.num_ids);
     return;
   }
-  uint32_t merged[kShortWordBytes];
-  const size_t size = MergeShort(word, merged);
-  ids->insert(ids->end(), merged, merged + size);
+  const size_t before = ids->size();
+  if (word.size() <= kShortWordBytes) {
+    uint32_t merged[kShortWordBytes];
+    ids->insert(ids->end(), merged, merged + MergeShort(word, merged));
+  } else {
+    EncodeLong(word, scratch, ids);
+  }
+  const size_t size = ids->size() - before;
   if (word.size() > BpeScratch::kCachedBytes || size > BpeScratch::kCachedIds) return;
   cached.num_bytes = static_cast<uint8_t>(word.size());
   cached.num_ids = static_cast<uint8_t>(size);
   std::memcpy(cached.bytes, word.data(), word.size());
-  std::memcpy(cached.ids, merged, size * sizeof(uint32_t));
+  std::memcpy(cached.ids, ids->data() + before, size * sizeof(uint32_t));
 }
 
 }  // namespace quartet::tokenizer

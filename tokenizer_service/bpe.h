@@ -3,11 +3,11 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "tokenizer_service/long_word_merger.h"
+#include "tokenizer_service/backtracking_encoder.h"
 #include "tokenizer_service/merge_table.h"
 #include "tokenizer_service/vocabulary.h"
 
@@ -34,13 +34,16 @@ class BpeScratch {
 
   std::vector<CachedWord> cache_;
   std::vector<uint32_t> symbols_;
-  LongWordMerger long_words_;
+  std::string bytes_;
+  BacktrackingEncoder::Scratch backtracking_;
 };
 
 // Immutable, thread-safe. Keeps no reference to the vocabulary.
 class Bpe {
  public:
   explicit Bpe(const Vocabulary& vocabulary);
+  Bpe(const Bpe&) = delete;
+  Bpe& operator=(const Bpe&) = delete;
 
   // Appends the ids of `word`. Bytes that have no token are dropped, as in the reference.
   // REQUIRES: fewer than 2^31 bytes.
@@ -55,24 +58,32 @@ class Bpe {
     uint32_t num_bytes = 0;  // 0: free slot
   };
 
+  // Words up to here are merged in place; longer ones go to the encoder for long words.
+  static constexpr size_t kShortWordBytes = 8;
+
   static uint64_t KeyOf(absl::string_view bytes);
   uint64_t SlotOf(uint64_t key) const;
   const Word* FindWord(absl::string_view bytes, uint64_t key) const;
   void AddWord(absl::string_view bytes, uint32_t id);
+  void FindBytes(const Vocabulary& vocabulary);
   void BuildWords(const Vocabulary& vocabulary);
+  // What the merges make of `token`'s bytes; fills *stable and returns true if that is the token
+  // itself.
+  bool IsStable(const Token& token, uint32_t id, StableToken* stable) const;
   void ToSymbols(absl::string_view word, std::vector<uint32_t>* symbols) const;
+  void EncodeLong(absl::string_view word, BpeScratch* scratch, std::vector<uint32_t>* ids) const;
   // REQUIRES: at most kShortWordBytes bytes. Returns the number of ids written.
   size_t MergeShort(absl::string_view word, uint32_t* ids) const;
 
-  static constexpr size_t kShortWordBytes = 48;
-
-  MergeTable merges_;
+  const MergeTable merges_;
   uint32_t byte_ids_[256];              // kNoToken for a byte that has none
   std::vector<uint32_t> byte_ranks_;    // [256][256] rank of the merge of two bytes' tokens
   std::vector<Word> words_;             // words that encode to one id
   std::vector<uint32_t> text_offsets_;  // by id, of words longer than eight bytes
   std::string text_;
   int words_shift_ = 0;
+  size_t longest_word_bytes_ = 0;
+  BacktrackingEncoder long_words_;  // built only if the merges allow it
 };
 
 }  // namespace quartet::tokenizer

@@ -13,7 +13,7 @@ inline constexpr uint32_t kNoMerge = UINT32_MAX;
 
 class MergeTable {
  public:
-  explicit MergeTable(const std::vector<Merge>& merges);
+  explicit MergeTable(std::vector<Merge> merges);
 
   // The rank of the merge of `left` and `right`, or kNoMerge. Low ranks merge first.
   uint32_t Rank(uint32_t left, uint32_t right) const {
@@ -28,8 +28,8 @@ class MergeTable {
     }
   }
 
-  uint32_t Result(uint32_t rank) const { return results_[rank]; }
-  uint32_t num_merges() const { return static_cast<uint32_t>(results_.size()); }
+  uint32_t Result(uint32_t rank) const { return merges_[rank].result; }
+  const Merge& At(uint32_t rank) const { return merges_[rank]; }
 
   // Whether every merge comes after those that make its two parts, so that no merge makes room for
   // one of lower rank.
@@ -45,11 +45,11 @@ class MergeTable {
     key ^= key >> 32;
     return key * 0xD6E8FEB86659FD93u;
   }
-  void CheckOrder(const std::vector<Merge>& merges);
+  void CheckOrder();
 
   std::vector<Slot> slots_;
   std::vector<uint64_t> filter_;
-  std::vector<uint32_t> results_;
+  std::vector<Merge> merges_;
   int shift_;
   int filter_shift_;
   uint64_t mask_;
