@@ -2,6 +2,8 @@
 // only.
 #pragma once
 
+#include <utility>
+
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/vector.h"
 
@@ -21,7 +23,14 @@ QUARTET_INLINE __m512bh SetPair(const uint16_t* p) {
   return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
 }
 
-template <int kRows>
+// What a tile fetches ahead of its use. One tile alone streams as fast as memory gives. With
+// several, the first meets the panel in memory or in the second-level cache, and during the last,
+// memory would be idle.
+enum class Prefetch { kNothing, kOwnPanel, kNextPanel };
+
+constexpr int kOwnPanelDistance = 1024;  // elements
+
+template <int kRows, Prefetch kPrefetch>
 void MatmulTileBf16(const MatmulPanelArgs<uint16_t>& args, const uint16_t* x, float* out) {
   const __mmask16 mask0 = args.cols >= 16 ? 0xffff : (1u << args.cols) - 1;
   const __mmask16 mask1 =
@@ -35,10 +44,20 @@ void MatmulTileBf16(const MatmulPanelArgs<uint16_t>& args, const uint16_t* x, fl
     sums[r][1] = _mm512_setzero_ps();
   }
   const uint16_t* panel = args.panel;
-  const uint16_t* const end = panel + args.num_pairs * 2 * kPanelColumns;
+  const int64_t panel_elements = args.num_pairs * 2 * kPanelColumns;
+  const uint16_t* const end = panel + panel_elements;
   for (; panel != end; panel += 2 * kPanelColumns, x += 2) {
     const __m512bh w0 = LoadBh(panel);
     const __m512bh w1 = LoadBh(panel + 32);
+    if constexpr (kPrefetch == Prefetch::kOwnPanel) {
+      _mm_prefetch(panel + kOwnPanelDistance, _MM_HINT_T0);
+      _mm_prefetch(panel + kOwnPanelDistance + 32, _MM_HINT_T0);
+    } else if constexpr (kPrefetch == Prefetch::kNextPanel) {
+      // Panels, and a panel's segments, follow each other in memory. Behind the last one this
+      // fetches in vain.
+      _mm_prefetch(panel + panel_elements, _MM_HINT_T1);
+      _mm_prefetch(panel + panel_elements + 32, _MM_HINT_T1);
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const __m512bh v = SetPair(x + r * x_stride);
@@ -54,23 +73,17 @@ void MatmulTileBf16(const MatmulPanelArgs<uint16_t>& args, const uint16_t* x, fl
 }
 
 using MatmulTileFunction = void (*)(const MatmulPanelArgs<uint16_t>&, const uint16_t*, float*);
-constexpr MatmulTileFunction kMatmulTiles[kTileRowsBf16 + 1] = {
-    nullptr,
-    MatmulTileBf16<1>,
-    MatmulTileBf16<2>,
-    MatmulTileBf16<3>,
-    MatmulTileBf16<4>,
-    MatmulTileBf16<5>,
-    MatmulTileBf16<6>,
-    MatmulTileBf16<7>,
-    MatmulTileBf16<8>,
-    MatmulTileBf16<9>,
-    MatmulTileBf16<10>,
-    MatmulTileBf16<11>,
-    MatmulTileBf16<12>,
-    MatmulTileBf16<13>,
-    MatmulTileBf16<14>,
+
+// Tiles of 1 to kTileRowsBf16 rows.
+template <Prefetch kPrefetch, typename Rows>
+struct MatmulTiles;
+template <Prefetch kPrefetch, int... kIndex>
+struct MatmulTiles<kPrefetch, std::integer_sequence<int, kIndex...>> {
+  static constexpr MatmulTileFunction kFunctions[] = {MatmulTileBf16<kIndex + 1, kPrefetch>...};
 };
+template <Prefetch kPrefetch>
+constexpr const MatmulTileFunction* kMatmulTiles =
+    MatmulTiles<kPrefetch, std::make_integer_sequence<int, kTileRowsBf16>>::kFunctions;
 
 void MatmulBf16(const MatmulPanelArgs<uint16_t>& args) {
   // Tiles of nearly equal height: a last tile of one row would wait for latency.
@@ -78,7 +91,10 @@ void MatmulBf16(const MatmulPanelArgs<uint16_t>& args) {
   int64_t row = 0;
   for (int64_t tile = 0; tile < num_tiles; ++tile) {
     const int64_t end = args.rows * (tile + 1) / num_tiles;
-    kMatmulTiles[end - row](args, args.x + row * args.x_stride, args.out + row * args.out_stride);
+    const MatmulTileFunction* functions = kMatmulTiles<Prefetch::kNothing>;
+    if (num_tiles > 1 && tile == 0) functions = kMatmulTiles<Prefetch::kOwnPanel>;
+    if (num_tiles > 1 && tile + 1 == num_tiles) functions = kMatmulTiles<Prefetch::kNextPanel>;
+    functions[end - row - 1](args, args.x + row * args.x_stride, args.out + row * args.out_stride);
     row = end;
   }
 }
