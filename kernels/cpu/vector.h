@@ -30,7 +30,8 @@ typedef uint16_t UnalignedU16 __attribute__((vector_size(kLanes * 2), aligned(2)
 
 #define QUARTET_INLINE __attribute__((always_inline)) inline
 
-QUARTET_INLINE F32 Set(float value) { return F32{} + value; }
+// Subtracting 0 changes no value and costs nothing; adding 0 would have to turn -0 into 0.
+QUARTET_INLINE F32 Set(float value) { return value - F32{}; }
 QUARTET_INLINE F32 Load(const float* p) { return *reinterpret_cast<const UnalignedF32*>(p); }
 QUARTET_INLINE void Store(float* p, F32 v) { *reinterpret_cast<UnalignedF32*>(p) = v; }
 
