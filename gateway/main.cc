@@ -42,8 +42,8 @@ ABSL_FLAG(std::string, announce_file, "",
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning or error.");
 ABSL_FLAG(bool, die_with_parent, false, "End when the parent process ends.");
 ABSL_FLAG(int, max_inflight_requests, 4096, "Requests in the gateway at once; beyond it 429.");
-ABSL_FLAG(absl::Duration, resume_timeout, absl::Seconds(60),
-          "How long a stream whose worker is lost waits for one that can go on with it.");
+ABSL_FLAG(double, resume_timeout, 60,
+          "Seconds that a stream whose worker is lost waits for one that can go on with it.");
 ABSL_FLAG(int, header_hold_ms, 5000,
           "How long the status of a streamed answer is held for the first token.");
 ABSL_FLAG(int, drain_timeout_ms, 10'000, "How long running requests may go on after SIGTERM.");
@@ -94,12 +94,16 @@ absl::StatusOr<Options> OptionsFromFlags() {
   RETURN_IF_ERROR(CheckAtLeast("http_threads", absl::GetFlag(FLAGS_http_threads), 1));
   RETURN_IF_ERROR(
       CheckAtLeast("max_inflight_requests", absl::GetFlag(FLAGS_max_inflight_requests), 1));
+  if (!(absl::GetFlag(FLAGS_resume_timeout) >= 0)) {
+    return absl::InvalidArgumentError(absl::StrCat("--resume_timeout must be at least 0, got ",
+                                                   absl::GetFlag(FLAGS_resume_timeout)));
+  }
   RETURN_IF_ERROR(CheckAtLeast("header_hold_ms", absl::GetFlag(FLAGS_header_hold_ms), 0));
   RETURN_IF_ERROR(CheckAtLeast("drain_timeout_ms", absl::GetFlag(FLAGS_drain_timeout_ms), 0));
   ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
   options.gateway.model_names = SplitList(absl::GetFlag(FLAGS_model_name));
   options.gateway.max_inflight_requests = absl::GetFlag(FLAGS_max_inflight_requests);
-  options.gateway.resume_timeout = absl::GetFlag(FLAGS_resume_timeout);
+  options.gateway.resume_timeout = absl::Seconds(absl::GetFlag(FLAGS_resume_timeout));
   options.gateway.started_hold = absl::Milliseconds(absl::GetFlag(FLAGS_header_hold_ms));
   options.http.listen = absl::GetFlag(FLAGS_listen);
   options.http.port = absl::GetFlag(FLAGS_http_port);

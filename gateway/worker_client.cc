@@ -21,7 +21,7 @@ namespace proto = worker::v1;
 constexpr uint32_t kProtocolVersion = 1;
 constexpr absl::Duration kFirstBackOff = absl::Milliseconds(50);
 constexpr absl::Duration kMaxBackOff = absl::Seconds(1);
-constexpr absl::Duration kHelloDeadline = absl::Seconds(5);
+constexpr absl::Duration kHelloDeadline = absl::Seconds(10);
 constexpr absl::Duration kPollInterval = absl::Seconds(1);
 constexpr absl::Duration kPollDeadline = absl::Seconds(5);
 // Polls in a row without an answer after which the stream counts as dead, whatever TCP says.

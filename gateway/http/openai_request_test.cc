@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "absl/strings/str_cat.h"
 #include "gateway/request_error.h"
 
@@ -241,6 +243,42 @@ TEST(OpenAiRequestTest, ToolChoiceNoneHidesTheTools) {
       Chat(R"("tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none")");
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_THAT(std::get<ChatPrompt>(parsed->prompts[0].prompt).tools_json, SizeIs(0));
+}
+
+TEST(OpenAiRequestTest, SurvivesMutatedBodies) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(::testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  const std::string bodies[] = {
+      R"({"prompt": ["a", "牛"], "max_tokens": 3, "stop": ["x"], "logit_bias": {"5": -1}, "n": 2})",
+      R"({"messages": [{"role": "assistant", "content": [{"type": "text", "text": "q"}],
+          "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}],
+          "tools": [{"type": "function", "function": {"name": "f"}}], "stream": true,
+          "stream_options": {"include_usage": true}, "seed": 5, "top_p": 0.5})"};
+  constexpr char kSigns[] = "{}[]\",:0-1eE.ntx\\ \xff\xe7";
+  for (int round = 0; round < 20'000; ++round) {
+    std::string body = bodies[round % 2];
+    for (size_t i = 1 + random() % 4; i > 0; --i) {
+      const size_t at = random() % body.size();
+      const char sign = kSigns[random() % (sizeof(kSigns) - 1)];
+      switch (random() % 3) {
+        case 0:
+          body[at] = sign;
+          break;
+        case 1:
+          body.insert(at, 1, sign);
+          break;
+        default:
+          body.erase(at, 1 + random() % 8);
+          break;
+      }
+    }
+    for (const auto& parsed : {ParseCompletion(body), ParseChatCompletion(body)}) {
+      if (parsed.ok()) continue;
+      ASSERT_TRUE(absl::IsInvalidArgument(parsed.status())) << body;
+      ASSERT_FALSE(parsed.status().message().empty()) << body;
+    }
+  }
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ using testing::Fetch;
 using ::testing::HasSubstr;
 using testing::HttpConnection;
 
-// Answers with what it got; /stream with two writes; /wait never.
+// Answers with what it got; /stream with two writes; /flood with more than fits; /wait never.
 class EchoHandler : public HttpHandler {
  public:
   std::promise<void> closed;
@@ -29,6 +29,12 @@ class EchoHandler : public HttpHandler {
     if (request.path == "/wait") {
       exchange->SetOnClosed([this] { closed.set_value(); });
       held_ = exchange;
+      return;
+    }
+    if (request.path == "/flood") {
+      exchange->SetOnClosed([this] { closed.set_value(); });
+      exchange->StartStream(response, "");
+      for (int i = 0; i < 64; ++i) exchange->Write(std::string(1 << 20, 'x'));
       return;
     }
     if (request.path == "/stream") {
@@ -153,6 +159,13 @@ TEST_F(HttpServerTest, NoticesThatAClientHasGone) {
   HttpConnection connection(server_.port());
   connection.Send("GET", "/wait");
   connection.Close();
+  EXPECT_EQ(handler_.closed.get_future().wait_for(std::chrono::seconds(10)),
+            std::future_status::ready);
+}
+
+TEST_F(HttpServerTest, GivesUpAClientThatDoesNotRead) {
+  HttpConnection connection(server_.port());
+  connection.Send("GET", "/flood");
   EXPECT_EQ(handler_.closed.get_future().wait_for(std::chrono::seconds(10)),
             std::future_status::ready);
 }
