@@ -89,7 +89,7 @@ void ReduceAndCheck(Communicator& communicator, device::Queue& queue, std::vecto
       DevicePtr<float>(out.data()));
   ASSERT_TRUE(status.ok()) << status;
   const std::vector<float> want = SumInOrder(all, count);
-  ASSERT_EQ(std::memcmp(out.data(), want.data(), sizeof(float) * count), 0)
+  ASSERT_TRUE(count == 0 || std::memcmp(out.data(), want.data(), sizeof(float) * count) == 0)
       << "world size " << communicator.world_size() << ", " << count << " elements";
 }
 

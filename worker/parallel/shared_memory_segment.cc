@@ -22,8 +22,10 @@ namespace {
 
 constexpr uint64_t kMagic = 0x7175617274657431;  // the layout's version is its last digit
 constexpr int kMaxRanks = 64;
-constexpr int kSpins = 50;    // pauses before giving the core away
-constexpr int kYields = 200;  // then, before sleeping
+constexpr int kSpins = 50;  // pauses before giving the core away
+// How long to yield before sleeping. By time and not by number: on a busy core one yield takes
+// milliseconds, and a sleeper that is woken gets the core sooner than one that keeps yielding.
+constexpr int64_t kYieldNanoseconds = 100'000;
 // How long a sleeper sleeps before it looks for an abort or a passed time limit.
 constexpr absl::Duration kSleepSlice = absl::Milliseconds(20);
 
@@ -229,10 +231,11 @@ absl::Status SharedMemorySegment::WaitFor(int rank, uint32_t arrival) {
     Pause();
   }
   // Where ranks outnumber cores, the awaited one needs this core.
-  for (int i = 0; i < kYields; ++i) {
+  const int64_t start = absl::GetCurrentTimeNanos();
+  do {
     if (Reached(word.load(std::memory_order_acquire), arrival)) return absl::OkStatus();
     sched_yield();
-  }
+  } while (absl::GetCurrentTimeNanos() - start < kYieldNanoseconds);
   return SleepUntil(rank, word, arrival);
 }
 
