@@ -1,9 +1,18 @@
 #include "tokenizer_service/backtracking_encoder.h"
 
-#include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace quartet::tokenizer {
+namespace {
+
+// Whether the `size` bytes before `position` follow once more.
+bool StandsAgain(absl::string_view word, size_t position, size_t size) {
+  if (word.size() - position < size || word[position] != word[position - size]) return false;
+  return std::memcmp(word.data() + position, word.data() + position - size, size) == 0;
+}
+
+}  // namespace
 
 void BacktrackingEncoder::Build(const MergeTable* merges, uint32_t num_ids,
                                 const std::vector<StableToken>& tokens) {
@@ -64,24 +73,31 @@ void BacktrackingEncoder::Encode(absl::string_view word, Scratch* scratch,
   dead_ends.assign(word.size() / 64 + 1, 0);
   size_t position = 0;
   uint32_t token = trie_.Longest(word);
+  bool repeats = false;  // whether `token` is tried because it stands before
   while (position < word.size()) {
     if (token == kNoToken) {  // Nothing fits here, so the encoding has no border here: step back.
       dead_ends[position / 64] |= uint64_t{1} << (position % 64);
       token = tokens.back();
       tokens.pop_back();
       position -= tokens_[token].num_bytes;
-      token = tokens_[token].shorter;
+      // A repetition that was taken came before all others; had it come in their row it would have
+      // been refused.
+      const bool repeated = !tokens.empty() && tokens.back() == token;
+      token = repeated ? trie_.Longest(word.substr(position)) : tokens_[token].shorter;
+      repeats = false;
       continue;
     }
     const size_t end = position + tokens_[token].num_bytes;
     const bool dead = (dead_ends[end / 64] >> (end % 64) & 1) != 0;
     if (dead || (!tokens.empty() && !AreNeighbours(tokens.back(), token, scratch))) {
-      token = tokens_[token].shorter;
+      token = repeats ? trie_.Longest(word.substr(position)) : tokens_[token].shorter;
+      repeats = false;
       continue;
     }
     tokens.push_back(token);
+    repeats = StandsAgain(word, end, end - position);
     position = end;
-    token = trie_.Longest(word.substr(position));
+    if (!repeats) token = trie_.Longest(word.substr(position));
   }
   ids->insert(ids->end(), tokens.begin(), tokens.end());
 }

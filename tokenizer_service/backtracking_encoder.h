@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "tokenizer_service/huge_pages.h"
 #include "tokenizer_service/merge_table.h"
 #include "tokenizer_service/token_trie.h"
 
@@ -67,7 +68,7 @@ class BacktrackingEncoder {
 
   const MergeTable* merges_ = nullptr;
   TokenTrie trie_;
-  std::vector<Token> tokens_;  // by id
+  HugeVector<Token> tokens_;  // by id
 };
 
 }  // namespace quartet::tokenizer

@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "tokenizer_service/backtracking_encoder.h"
+#include "tokenizer_service/huge_pages.h"
 #include "tokenizer_service/merge_table.h"
 #include "tokenizer_service/vocabulary.h"
 
@@ -32,7 +33,7 @@ class BpeScratch {
     uint32_t ids[kCachedIds];
   };
 
-  std::vector<CachedWord> cache_;
+  HugeVector<CachedWord> cache_;
   std::vector<uint32_t> symbols_;
   std::string bytes_;
   BacktrackingEncoder::Scratch backtracking_;
@@ -77,8 +78,8 @@ class Bpe {
 
   const MergeTable merges_;
   uint32_t byte_ids_[256];              // kNoToken for a byte that has none
-  std::vector<uint32_t> byte_ranks_;    // [256][256] rank of the merge of two bytes' tokens
-  std::vector<Word> words_;             // words that encode to one id
+  HugeVector<uint32_t> byte_ranks_;     // [256][256] rank of the merge of two bytes' tokens
+  HugeVector<Word> words_;              // words that encode to one id
   std::vector<uint32_t> text_offsets_;  // by id, of words longer than eight bytes
   std::string text_;
   int words_shift_ = 0;

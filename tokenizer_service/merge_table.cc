@@ -1,7 +1,6 @@
 #include "tokenizer_service/merge_table.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace quartet::tokenizer {
 namespace {
@@ -18,7 +17,7 @@ int BitsFor(uint64_t count) {
 
 }  // namespace
 
-MergeTable::MergeTable(std::vector<Merge> merges) : merges_(std::move(merges)) {
+MergeTable::MergeTable(const std::vector<Merge>& merges) : merges_(merges.begin(), merges.end()) {
   const int bits = BitsFor(merges_.size() * kSlotsPerMerge);
   const int filter_bits = BitsFor(merges_.size() * kFilterBitsPerMerge);
   slots_.resize(uint64_t{1} << bits);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "tokenizer_service/huge_pages.h"
 #include "tokenizer_service/vocabulary.h"
 
 namespace quartet::tokenizer {
@@ -13,7 +14,7 @@ inline constexpr uint32_t kNoMerge = UINT32_MAX;
 
 class MergeTable {
  public:
-  explicit MergeTable(std::vector<Merge> merges);
+  explicit MergeTable(const std::vector<Merge>& merges);
 
   // The rank of the merge of `left` and `right`, or kNoMerge. Low ranks merge first.
   uint32_t Rank(uint32_t left, uint32_t right) const {
@@ -47,9 +48,9 @@ class MergeTable {
   }
   void CheckOrder();
 
-  std::vector<Slot> slots_;
+  HugeVector<Slot> slots_;
   std::vector<uint64_t> filter_;
-  std::vector<Merge> merges_;
+  HugeVector<Merge> merges_;
   int shift_;
   int filter_shift_;
   uint64_t mask_;

@@ -1,7 +1,7 @@
 #include "tokenizer_service/token_trie.h"
 
 #include <algorithm>
-#include <deque>
+#include <iterator>
 
 namespace quartet::tokenizer {
 namespace {
@@ -21,14 +21,13 @@ void TokenTrie::Build(std::vector<std::pair<absl::string_view, uint32_t>> tokens
   nodes_.assign(1024, Node());
   std::fill(std::begin(next_place_), std::end(next_place_), kFirstPlace);
   nodes_[kRoot].parent = kRoot;
-  // Breadth first: nodes with many children come while there is room, single children fill the
-  // holes.
-  std::deque<Range> ranges = {{0, tokens.size(), 0, kRoot}};
+  // Depth first, so that what belongs to one beginning lies together.
+  std::vector<Range> ranges = {{0, tokens.size(), 0, kRoot}};
   std::vector<unsigned char> bytes;
   std::vector<size_t> starts;
   while (!ranges.empty()) {
-    Range range = ranges.front();
-    ranges.pop_front();
+    Range range = ranges.back();
+    ranges.pop_back();
     if (range.begin < range.end && tokens[range.begin].first.size() == range.depth) {
       nodes_[range.node].token = tokens[range.begin++].second;
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "tokenizer_service/huge_pages.h"
 
 namespace quartet::tokenizer {
 
@@ -43,7 +44,7 @@ class TokenTrie {
   // Where children with these bytes fit.
   uint32_t FindBase(const std::vector<unsigned char>& bytes);
 
-  std::vector<Node> nodes_;
+  HugeVector<Node> nodes_;
   uint32_t next_place_[3];
 };
 
