@@ -192,6 +192,7 @@ size_t Bpe::MergeShort(absl::string_view word, uint32_t* ids) const {
 }
 
 void Bpe::Encode(absl::string_view word, BpeScratch* scratch, std::vector<uint32_t>* ids) const {
+  if (word.empty()) return;  // its data may be null, which memcpy must not get
   if (word.size() > std::max(longest_word_bytes_, BpeScratch::kCachedBytes)) {
     EncodeLong(word, scratch, ids);
     return;

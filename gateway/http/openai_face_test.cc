@@ -239,7 +239,10 @@ TEST_F(OpenAiFaceTest, ARestartedWorkerCostsOnlyAPause) {
   for (size_t i = 0; i < streams.size(); ++i) {
     clients.emplace_back([&, i] {
       const json body = {{"prompt", prompt}, {"max_tokens", 200 + i}, {"stream", true}};
-      streams[i] = FetchEvents(cluster_.http_port(), "/v1/completions", body.dump());
+      // A client that comes while no worker is attached gets 503 and tries again.
+      for (int attempt = 0; attempt < 10000 && streams[i].empty(); ++attempt) {
+        streams[i] = FetchEvents(cluster_.http_port(), "/v1/completions", body.dump());
+      }
     });
   }
   for (std::thread& client : clients) client.join();
