@@ -6,7 +6,6 @@
 #include <thread>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "common/logging.h"
 #include "common/status_macros.h"
 #include "common/version.h"
@@ -38,7 +37,7 @@ proto::RankHello HelloOf(const WorkerOptions& options, const Shard& shard) {
 // Waits until the steps' thread says how it ended, or ends the process if a step hangs.
 absl::Status Watch(const engine::StepWatchdog& watchdog, ProcessEnd* stop, ProcessEnd* steps) {
   while (!steps->WaitFor(absl::Seconds(1))) {
-    const absl::Status hung = watchdog.Check(absl::Now());
+    const absl::Status hung = watchdog.Check(engine::SteadyNow());
     if (!hung.ok()) {
       common::LogError("step watchdog", {{"why", hung.message()}});
       _exit(1);

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/grpc_status.h"
 #include "common/logging.h"
+#include "worker/engine/step_watchdog.h"
 #include "worker/wire_conversion.h"
 
 namespace quartet::worker_service {
@@ -20,10 +20,10 @@ constexpr std::chrono::seconds kReportInterval(5);
 
 absl::Status WaitForLeader(grpc::Channel* channel, const std::string& address,
                            absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = engine::SteadyNow() + timeout;
   while (!channel->WaitForConnected(std::chrono::system_clock::now() + kReportInterval)) {
     common::LogInfo("waiting for the leader", {{"address", address}});
-    if (absl::Now() < deadline) continue;
+    if (engine::SteadyNow() < deadline) continue;
     return absl::DeadlineExceededError(
         absl::StrCat("no leader answered at ", address, " within ", absl::FormatDuration(timeout),
                      "; does rank 0 run, and is --leader_address its --address?"));
@@ -85,12 +85,12 @@ void GroupMember::ReadLoop() {
 }
 
 absl::StatusOr<proto::GroupFormed> GroupMember::WaitForGroup(absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = engine::SteadyNow() + timeout;
   std::unique_lock<std::mutex> lock(mutex_);
   while (!changed_.wait_for(lock, kReportInterval,
                             [this] { return has_ended_ || !commands_.empty(); })) {
     common::LogInfo("waiting for the group to form");
-    if (absl::Now() < deadline) continue;
+    if (engine::SteadyNow() < deadline) continue;
     return absl::DeadlineExceededError(absl::StrCat(
         "the group did not form within ", absl::FormatDuration(timeout), " (--group_timeout)"));
   }

@@ -6,10 +6,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "common/grpc_status.h"
 #include "common/logging.h"
 #include "common/status_macros.h"
+#include "worker/engine/step_watchdog.h"
 #include "worker/queued_stream.h"
 #include "worker/wire_conversion.h"
 
@@ -122,12 +122,12 @@ std::string GroupService::Missing(const std::function<bool(const Member&)>& has)
 
 absl::Status GroupService::WaitForAll(Lock* lock, const char* what, absl::Duration timeout,
                                       const std::function<bool(const Member&)>& has) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = engine::SteadyNow() + timeout;
   const auto is_over = [&] { return is_closed_ || !lost_.ok() || Missing(has).empty(); };
   while (!changed_.wait_for(*lock, absl::ToChronoMilliseconds(std::min(kReportInterval, timeout)),
                             is_over)) {
     common::LogInfo(what, {{"ranks", Missing(has)}, {"world_size", world_size_}});
-    if (absl::Now() < deadline) continue;
+    if (engine::SteadyNow() < deadline) continue;
     return absl::DeadlineExceededError(absl::StrCat(what, " ", Missing(has), " of ", world_size_,
                                                     " for ", absl::FormatDuration(timeout),
                                                     "; giving up (--group_timeout)"));

@@ -169,7 +169,7 @@ void Leader::OnRankLost(const absl::Status& why) {
 
 absl::Status Leader::Serve() {
   while (!end_->WaitFor(absl::Seconds(1))) {
-    const absl::Status status = watchdog_->Check(absl::Now());
+    const absl::Status status = watchdog_->Check(engine::SteadyNow());
     if (!status.ok()) EndHungProcess(status);
   }
   const absl::Status status = end_->status();

@@ -242,7 +242,7 @@ StepPlan Engine::MakePlan(const ScheduledStep& step) {
 absl::Status Engine::Execute(const StepPlan& plan, const ScheduledStep& step,
                              std::vector<kernels::SampledToken>* tokens) {
   if (watchdog_ != nullptr) {
-    watchdog_->StepStarted(plan.step, static_cast<int64_t>(plan.token_ids.size()), absl::Now());
+    watchdog_->StepStarted(plan.step, static_cast<int64_t>(plan.token_ids.size()), SteadyNow());
   }
   if (callbacks_.broadcast) RETURN_IF_ERROR(callbacks_.broadcast(plan));
   RETURN_IF_ERROR(mirror_.Apply(plan, &input_));
@@ -261,7 +261,7 @@ absl::Status Engine::Execute(const StepPlan& plan, const ScheduledStep& step,
   }
   if (!rows_.empty()) RETURN_IF_ERROR(model_->Sample(rows_, tokens));
   QUARTET_CHECK(tokens->size() == rows_.size());
-  if (watchdog_ != nullptr) watchdog_->StepEnded(absl::Now());
+  if (watchdog_ != nullptr) watchdog_->StepEnded(SteadyNow());
   return absl::OkStatus();
 }
 

@@ -14,7 +14,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "worker/engine/scheduler.h"
 #include "worker/engine/sequence.h"
@@ -30,7 +29,7 @@ struct EngineOptions {
   int64_t vocab_size = 0;
   std::vector<int32_t> eos_token_ids;  // the model's own; they join each request's
   uint64_t epoch = 0;
-  std::function<absl::Time()> clock = absl::Now;
+  std::function<absl::Time()> clock = SteadyNow;
 };
 
 // What the engine calls, always from its own thread and without holding a lock.

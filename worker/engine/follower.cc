@@ -1,6 +1,5 @@
 #include "worker/engine/follower.h"
 
-#include "absl/time/clock.h"
 #include "common/status_macros.h"
 
 namespace quartet::engine {
@@ -12,11 +11,11 @@ absl::Status RunFollower(const StepLimits& limits, uint64_t epoch, model::Model*
   while (true) {
     ASSIGN_OR_RETURN(const StepPlan plan, source->Next());
     if (watchdog != nullptr) {
-      watchdog->StepStarted(plan.step, static_cast<int64_t>(plan.token_ids.size()), absl::Now());
+      watchdog->StepStarted(plan.step, static_cast<int64_t>(plan.token_ids.size()), SteadyNow());
     }
     absl::Status status = mirror.Apply(plan, &input);
     if (status.ok()) status = model->Forward(input);
-    if (watchdog != nullptr) watchdog->StepEnded(absl::Now());
+    if (watchdog != nullptr) watchdog->StepEnded(SteadyNow());
     source->Done(plan.step, status);
     RETURN_IF_ERROR(status);
   }

@@ -1,10 +1,15 @@
 #include "worker/engine/step_watchdog.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "absl/strings/str_cat.h"
 
 namespace quartet::engine {
+
+absl::Time SteadyNow() {
+  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+}
 
 void StepWatchdog::StepStarted(uint64_t step, int64_t num_tokens, absl::Time now) {
   std::lock_guard<std::mutex> lock(mutex_);

@@ -10,6 +10,10 @@
 
 namespace quartet::engine {
 
+// Time since some fixed moment, from a clock that nobody sets: a corrected system clock must not
+// look like a step that hangs or a request that is overdue.
+absl::Time SteadyNow();
+
 // Thread-safe.
 class StepWatchdog {
  public:
