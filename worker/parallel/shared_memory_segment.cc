@@ -23,8 +23,8 @@ namespace {
 constexpr uint64_t kMagic = 0x7175617274657431;  // the layout's version is its last digit
 constexpr int kMaxRanks = 64;
 constexpr int kSpins = 50;  // pauses before giving the core away
-// How long to yield before sleeping. By time and not by number: on a busy core one yield takes
-// milliseconds, and a sleeper that is woken gets the core sooner than one that keeps yielding.
+// How long to yield before sleeping. By time and not by number, because a yield takes from a
+// fraction of a microsecond on an idle core to milliseconds on a busy one.
 constexpr int64_t kYieldNanoseconds = 100'000;
 // How long a sleeper sleeps before it looks for an abort or a passed time limit.
 constexpr absl::Duration kSleepSlice = absl::Milliseconds(20);
