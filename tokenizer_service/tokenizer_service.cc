@@ -1,11 +1,15 @@
 #include "tokenizer_service/tokenizer_service.h"
 
-#include <algorithm>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+#include <grpcpp/support/proto_buffer_reader.h>
+#include <grpcpp/support/proto_buffer_writer.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/grpc_status.h"
-#include "common/logging.h"
+#include "tokenizer_service/utf8.h"
 
 namespace quartet::tokenizer {
 namespace {
@@ -32,6 +36,46 @@ absl::Status EncodeTexts(const Tokenizer& tokenizer, const v1::EncodeRequest& re
     response->add_encodings()->mutable_ids()->Assign(ids->begin(), ids->end());
   }
   return absl::OkStatus();
+}
+
+// Why `request` does not parse: which text is not UTF-8, if that is it.
+absl::Status ExplainParseFailure(const grpc::ByteBuffer& request) {
+  grpc::ByteBuffer copy = request;
+  grpc::ProtoBufferReader reader(&copy);
+  google::protobuf::io::CodedInputStream input(&reader);
+  using google::protobuf::internal::WireFormatLite;
+  int index = 0;
+  while (const uint32_t tag = input.ReadTag()) {
+    const bool is_text = tag == WireFormatLite::MakeTag(v1::EncodeRequest::kTextsFieldNumber,
+                                                        WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
+    std::string text;
+    if (!is_text && WireFormatLite::SkipField(&input, tag)) continue;
+    if (!is_text || !WireFormatLite::ReadBytes(&input, &text)) break;
+    const size_t invalid = FindInvalidUtf8(text);
+    if (invalid != absl::string_view::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("texts[", index, "]: the text is not UTF-8 at byte offset ", invalid));
+    }
+    ++index;
+  }
+  return absl::InvalidArgumentError("the request is no EncodeRequest");
+}
+
+absl::Status EncodeBuffer(const Tokenizer& tokenizer, const grpc::ByteBuffer& request,
+                          grpc::ByteBuffer* response) {
+  v1::EncodeRequest parsed;
+  grpc::ByteBuffer copy = request;  // shares the bytes; reading moves through it
+  grpc::ProtoBufferReader reader(&copy);
+  if (!reader.status().ok() || !parsed.ParseFromZeroCopyStream(&reader)) {
+    return ExplainParseFailure(request);
+  }
+  v1::EncodeResponse answer;
+  const absl::Status status = EncodeTexts(tokenizer, parsed, &answer);
+  if (!status.ok()) return status;
+  bool own_buffer = false;
+  const grpc::Status written = grpc::GenericSerialize<grpc::ProtoBufferWriter, v1::EncodeResponse>(
+      answer, response, &own_buffer);
+  return common::FromGrpcStatus(written);
 }
 
 Conversation ToConversation(const quartet::v1::ChatPrompt& chat) {
@@ -206,10 +250,11 @@ grpc::ServerUnaryReactor* TokenizerService::GetInfo(grpc::CallbackServerContext*
 }
 
 grpc::ServerUnaryReactor* TokenizerService::Encode(grpc::CallbackServerContext* context,
-                                                   const v1::EncodeRequest* request,
-                                                   v1::EncodeResponse* response) {
-  return Answer(context, pool_, request->ByteSizeLong(),
-                [this, request, response] { return EncodeTexts(*tokenizer_, *request, response); });
+                                                   const grpc::ByteBuffer* request,
+                                                   grpc::ByteBuffer* response) {
+  return Answer(context, pool_, request->Length(), [this, request, response] {
+    return EncodeBuffer(*tokenizer_, *request, response);
+  });
 }
 
 grpc::ServerUnaryReactor* TokenizerService::Decode(grpc::CallbackServerContext* context,

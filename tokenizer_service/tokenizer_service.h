@@ -12,7 +12,8 @@ namespace quartet::tokenizer {
 
 // Thread-safe. Short calls are answered on gRPC's thread; long texts go to `pool`, so that they
 // don't hold up the detokenising of running streams.
-class TokenizerService final : public v1::Tokenizer::CallbackService {
+class TokenizerService final
+    : public v1::Tokenizer::WithRawCallbackMethod_Encode<v1::Tokenizer::CallbackService> {
  public:
   // Neither is owned; both must outlive the server that runs this.
   TokenizerService(const Tokenizer* tokenizer, WorkPool* pool)
@@ -21,9 +22,11 @@ class TokenizerService final : public v1::Tokenizer::CallbackService {
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
                                     const v1::GetInfoRequest* request,
                                     v1::GetInfoResponse* response) override;
+  // Takes an EncodeRequest as bytes, because gRPC answers text that is not UTF-8 with UNIMPLEMENTED
+  // and no word why.
   grpc::ServerUnaryReactor* Encode(grpc::CallbackServerContext* context,
-                                   const v1::EncodeRequest* request,
-                                   v1::EncodeResponse* response) override;
+                                   const grpc::ByteBuffer* request,
+                                   grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Decode(grpc::CallbackServerContext* context,
                                    const v1::DecodeRequest* request,
                                    v1::DecodeResponse* response) override;

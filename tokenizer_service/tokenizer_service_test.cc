@@ -77,6 +77,16 @@ TEST_F(TokenizerServiceTest, TextsThatAreTooLongAreNamed) {
               HasSubstr("texts[1]: the text has 200001 bytes; at most 200000"));
 }
 
+TEST_F(TokenizerServiceTest, TextsThatAreNotUtf8AreNamed) {
+  v1::EncodeRequest request;
+  request.add_texts("a");
+  request.add_texts("abc\xff");  // The client library only complains on stderr.
+  v1::EncodeResponse response;
+  const grpc::Status status = Encode(request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(), "texts[1]: the text is not UTF-8 at byte offset 3");
+}
+
 TEST_F(TokenizerServiceTest, DecodeNamesUnknownIds) {
   v1::DecodeRequest request;
   request.add_ids(kHello);
