@@ -219,7 +219,7 @@ void Bpe::Encode(absl::string_view word, BpeScratch* scratch, std::vector<uint32
   cached.num_bytes = static_cast<uint8_t>(word.size());
   cached.num_ids = static_cast<uint8_t>(size);
   std::memcpy(cached.bytes, word.data(), word.size());
-  std::memcpy(cached.ids, ids->data() + before, size * sizeof(uint32_t));
+  std::copy(ids->begin() + before, ids->end(), cached.ids);
 }
 
 }  // namespace quartet::tokenizer
