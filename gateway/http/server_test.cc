@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gateway/testing/http_client.h"
+#include "gateway/testing/toy_vocabulary.h"
 
 namespace quartet::gateway::http {
 namespace {
@@ -159,15 +160,13 @@ TEST_F(HttpServerTest, NoticesThatAClientHasGone) {
   HttpConnection connection(server_.port());
   connection.Send("GET", "/wait");
   connection.Close();
-  EXPECT_EQ(handler_.closed.get_future().wait_for(std::chrono::seconds(10)),
-            std::future_status::ready);
+  EXPECT_EQ(handler_.closed.get_future().wait_for(testing::kPatience), std::future_status::ready);
 }
 
 TEST_F(HttpServerTest, GivesUpAClientThatDoesNotRead) {
   HttpConnection connection(server_.port());
   connection.Send("GET", "/flood");
-  EXPECT_EQ(handler_.closed.get_future().wait_for(std::chrono::seconds(10)),
-            std::future_status::ready);
+  EXPECT_EQ(handler_.closed.get_future().wait_for(testing::kPatience), std::future_status::ready);
 }
 
 TEST_F(HttpServerTest, SendsHeartbeatsOnAQuietStream) {

@@ -104,9 +104,8 @@ size_t FakeWorkerService::num_running() const {
 bool FakeWorkerService::WaitFor(
     const std::function<bool(size_t, size_t, size_t)>& condition) const {
   std::unique_lock<std::mutex> lock(mutex_);
-  return changed_.wait_for(lock, std::chrono::seconds(10), [&] {
-    return condition(submissions_.size(), num_cancels_, num_running_);
-  });
+  return changed_.wait_for(
+      lock, kPatience, [&] { return condition(submissions_.size(), num_cancels_, num_running_); });
 }
 
 void FakeWorkerService::FillEvent(Sequence* sequence, wp::SequenceEvent* event) {

@@ -53,7 +53,7 @@ class FakeWorkerService : public worker::v1::Engine::Service {
   std::vector<worker::v1::Submit> submissions() const;
   size_t num_running() const;
   // Waits until `condition` holds for (submissions so far, cancels so far, running sequences);
-  // false after ten seconds.
+  // false after kPatience.
   bool WaitFor(const std::function<bool(size_t, size_t, size_t)>& condition) const;
 
   grpc::Status Attach(grpc::ServerContext* context,

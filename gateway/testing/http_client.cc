@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/status_macros.h"
+#include "gateway/testing/toy_vocabulary.h"
 
 namespace quartet::gateway::testing {
 
@@ -20,7 +21,7 @@ HttpConnection::HttpConnection(int port) : fd_(socket(AF_INET, SOCK_STREAM, 0)) 
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const timeval timeout{20, 0};
+  const timeval timeout{kPatience.count(), 0};
   setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
   QUARTET_CHECK(connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
 }

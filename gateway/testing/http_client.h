@@ -15,7 +15,7 @@ struct ClientResponse {
   std::string body;                            // Without chunk framing.
 };
 
-// Not thread-safe. Gives up after 20 seconds of silence.
+// Not thread-safe. Gives up after kPatience of silence.
 class HttpConnection {
  public:
   explicit HttpConnection(int port);

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "gateway/testing/toy_vocabulary.h"
 
 namespace quartet::gateway::testing {
 namespace {
@@ -78,7 +79,7 @@ void TestCluster::StopTokenizer() { tokenizer_server_.reset(); }
 
 bool TestCluster::WaitForServing(bool serving) const {
   std::unique_lock<std::mutex> lock(mutex_);
-  return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return serving_ == serving; });
+  return changed_.wait_for(lock, kPatience, [&] { return serving_ == serving; });
 }
 
 }  // namespace quartet::gateway::testing

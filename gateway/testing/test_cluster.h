@@ -29,7 +29,7 @@ class TestCluster {
   // As if the process died.
   void StopWorker();
   void StopTokenizer();
-  // Waits until the gateway says so; false after ten seconds.
+  // Waits until the gateway says so; false after kPatience.
   bool WaitForServing(bool serving) const;
 
  private:

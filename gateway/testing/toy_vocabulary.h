@@ -2,6 +2,7 @@
 // longer.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -13,6 +14,10 @@ namespace quartet::gateway::testing {
 inline constexpr uint32_t kToyEnd = 256;    // "<|end|>", special, ends a text.
 inline constexpr uint32_t kToyHello = 257;  // "Hello".
 inline constexpr uint32_t kToyVocabSize = 300;
+
+// How long a test waits for what must happen: long enough for a machine that is busy with ten other
+// things.
+inline constexpr std::chrono::seconds kPatience(60);
 
 // One id a byte.
 TokenIds ToyEncode(const std::string& text);
