@@ -31,8 +31,35 @@ absl::Status NamingFile(const absl::Status& status, absl::string_view path) {
   return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
 }
 
+// Real files are nested five deep. The library walks documents recursively, so a bound keeps it
+// from the stack's end.
+constexpr int kMaxDepth = 64;
+
+bool IsNestedTooDeeply(absl::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+  return false;
+}
+
 // The library reports errors by exception; they end here.
 absl::StatusOr<Json> ParseObject(absl::string_view text) {
+  if (IsNestedTooDeeply(text)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("is nested more than ", kMaxDepth, " deep, which no tokenizer file is"));
+  }
   try {
     Json document = Json::parse(text.begin(), text.end());
     if (!document.is_object()) return absl::InvalidArgumentError("is not a JSON object");

@@ -131,6 +131,8 @@ TEST(TokenizerJsonTest, BrokenFieldsAreNamed) {
   document.erase("model");
   ExpectRefused(document, "model.type");
   EXPECT_THAT(ParseTokenizerJson("{\"model\": {").status().message(), HasSubstr("is not JSON"));
+  const std::string deep = "{\"normalizer\": " + std::string(3'000'000, '[');
+  EXPECT_THAT(ParseTokenizerJson(deep).status().message(), HasSubstr("nested more than 64"));
   EXPECT_THAT(ParseTokenizerJson("[1]").status().message(), HasSubstr("not a JSON object"));
 }
 

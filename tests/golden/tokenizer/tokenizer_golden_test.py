@@ -3,6 +3,7 @@ import json
 import random
 
 import corpus
+import gguf
 import pytest
 import reference
 
@@ -147,3 +148,37 @@ def test_chat_prompts(name, template):
                     for m in chat["messages"]]
         assert answer.get("text") == reference.render(template(), messages=messages, tools=chat["tools"] or None,
                                                       add_generation_prompt=chat["add_generation_prompt"]), chat
+
+
+def test_chat_prompts_of_the_base_models(tmp_path):
+    """Qwen2.5's base models have the same template with another default prompt."""
+    default = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+    template = reference.qwen_template().replace(default, "You are a helpful assistant.")
+    (tmp_path / "tokenizer.json").symlink_to(reference.QWEN / "tokenizer.json")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    rng = random.Random(SEED + 6)
+    chats = [random_chat(rng) for _ in range(100)]
+    answers = reference.ask(tmp_path, [as_request(rng, chat) for chat in chats])
+    for chat, answer in zip(chats, answers):
+        assert answer.get("text") == reference.render(template, **dict(chat, tools=chat["tools"] or None)), chat
+
+
+def test_qwen_vocabulary_inside_a_gguf(tmp_path):
+    """The same vocabulary as llama.cpp's converter writes it, padded to the size of the logits."""
+    tokenizer = reference.qwen()
+    added = tokenizer.get_added_tokens_decoder()
+    tokens = {i: token for token, i in tokenizer.get_vocab(with_added_tokens=True).items()}
+    writer = gguf.GGUFWriter(tmp_path / "qwen.gguf", "qwen2")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([tokens.get(i, f"[PAD{i}]") for i in range(151_936)])
+    writer.add_token_types([(3 if added[i].special else 4) if i in added else 1 if i in tokens else 5 for i in range(151_936)])
+    writer.add_token_merges([" ".join(m) for m in json.loads(tokenizer.to_str())["model"]["merges"]])
+    writer.add_eos_token_id(151_645)
+    writer.add_chat_template(reference.qwen_template())
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        write()
+    texts = corpus.lines(2_000, SEED + 7, added_tokens(tokenizer))
+    answers = reference.ask(tmp_path / "qwen.gguf", [{"info": True}] + [{"encode": text} for text in texts])
+    assert answers[0]["vocab_size"] == 151_665 and answers[0]["chat_template"] == "OK"
+    assert [a["ids"] for a in answers[1:]] == [e.ids for e in tokenizer.encode_batch(texts)]
