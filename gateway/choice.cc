@@ -69,13 +69,18 @@ absl::Status Choice::Submit() {
   return absl::OkStatus();
 }
 
+void Choice::SubmitOrWait() {
+  const absl::Status submitted = Submit();
+  if (submitted.ok()) return;
+  router_->AwaitGroup(this);
+  owner_->OnChoiceWaiting(index_, true, submitted);
+}
+
 void Choice::OnSequenceLost(const absl::Status& why) {
   sequence_id_ = 0;
   if (done_ || worker_finish_.reason != FinishReason::kNone) return;
   ++attempt_;
-  if (Submit().ok()) return;
-  router_->AwaitGroup(this);
-  owner_->OnChoiceWaiting(index_, true, why);
+  SubmitOrWait();
 }
 
 void Choice::OnGroupAttached() {

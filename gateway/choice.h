@@ -52,8 +52,8 @@ class Choice : public SequenceListener, public std::enable_shared_from_this<Choi
   Choice(std::shared_ptr<const PreparedRequest> prepared, uint32_t index, EventLoop* loop,
          Router* router, DecodeBatcher* decoder, ChoiceOwner* owner);
 
-  // Hands the sequence to a group. Returns UNAVAILABLE if there is none. REQUIRES: not running.
-  absl::Status Submit();
+  // Hands the sequence to a group, now or when one attaches. REQUIRES: not running.
+  void SubmitOrWait();
   // Ends the answer without a word to the owner.
   void Cancel();
   bool done() const { return done_; }
@@ -82,6 +82,8 @@ class Choice : public SequenceListener, public std::enable_shared_from_this<Choi
   };
 
   Submission MakeSubmission() const;
+  // Returns UNAVAILABLE if no group can take the sequence.
+  absl::Status Submit();
   void DecodeMore();
   void OnDecoded(absl::StatusOr<DecodeResult> result);
   void HoldTokens(Batch batch, const DecodeResult& result);

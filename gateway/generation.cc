@@ -117,8 +117,9 @@ void Generation::SubmitChoices() {
   for (uint32_t i = 0; i < request.n; ++i) {
     choices_.push_back(
         std::make_shared<Choice>(prepared_, i, env_.loop, env_.router, env_.decoder, this));
-    const absl::Status submitted = choices_.back()->Submit();
-    if (!submitted.ok()) return Fail(submitted);
+    // The request was admitted while a group was there; should it be gone by now, that is a pause
+    // like any other.
+    choices_.back()->SubmitOrWait();
   }
   if (hold_is_over_) EmitStarted();
 }

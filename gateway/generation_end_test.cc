@@ -70,6 +70,18 @@ TEST_F(GenerationTest, BeforeItsFirstTokenAnyGroupWillDo) {
   ASSERT_THAT(other.submissions, SizeIs(1));
 }
 
+TEST_F(GenerationTest, AWorkerLostWhileThePromptIsEncodedIsWaitedFor) {
+  auto sink = std::make_shared<RecordingSink>();
+  ASSERT_TRUE(gateway_.Generate(Request("x"), sink).ok());
+  gateway_.OnDetached(&group_, absl::UnavailableError("gone"));
+  loop_.RunReady();
+  EXPECT_THAT(sink->events, IsEmpty());
+  gateway_.OnAttached(&group_);
+  ASSERT_THAT(group_.submissions, SizeIs(1));
+  Finish({'a'}, FinishReason::kLength);
+  EXPECT_EQ(sink->Text(), "a");
+}
+
 TEST_F(GenerationTest, AfterTheResumeTimeoutSaysWhatWasDelivered) {
   const auto sink = Generate(Request("x"));
   Tokens({'a', 'b'});

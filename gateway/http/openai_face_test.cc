@@ -233,7 +233,7 @@ TEST_F(OpenAiFaceTest, AClientThatGoesFreesItsSequences) {
 
 TEST_F(OpenAiFaceTest, ARestartedWorkerCostsOnlyAPause) {
   const std::string prompt = "The quick brown fox jumps over the lazy dog. ";
-  cluster_.worker().BreakAfterTokens(100);
+  cluster_.worker().SetPaused(true);
   std::vector<std::vector<std::string>> streams(8);
   std::vector<std::thread> clients;
   for (size_t i = 0; i < streams.size(); ++i) {
@@ -245,10 +245,13 @@ TEST_F(OpenAiFaceTest, ARestartedWorkerCostsOnlyAPause) {
       }
     });
   }
+  EXPECT_TRUE(cluster_.worker().WaitFor([](size_t n, size_t, size_t) { return n == 8; }));
+  cluster_.worker().BreakAfterTokens(400);
+  cluster_.worker().SetPaused(false);
   for (std::thread& client : clients) client.join();
   size_t num_resumed = 0;
   for (const auto& submit : cluster_.worker().submissions()) num_resumed += submit.attempt() > 0;
-  EXPECT_GE(num_resumed, 1u);
+  EXPECT_EQ(num_resumed, 8u);
   for (size_t i = 0; i < streams.size(); ++i) {
     std::string expected;
     while (expected.size() < 200 + i) expected += prompt;
