@@ -22,21 +22,25 @@ int CombiningClass(int32_t code_point) {
   return utf8proc_get_property(code_point)->combining_class;
 }
 
-// Canonical ordering: stable by combining class between starters. utf8proc's own sorting is
-// quadratic.
+// A code point with its combining class above it, so that sorting looks nothing up.
+constexpr int kClassShift = 21;
+
+int32_t WithClass(int32_t code_point) {
+  return CombiningClass(code_point) << kClassShift | code_point;
+}
+
+// Canonical ordering: stable by combining class between starters; leaves plain code points.
+// utf8proc's own sorting is quadratic.
 void SortMarks(std::vector<int32_t>* code_points) {
+  const auto is_starter = [](int32_t c) { return c >> kClassShift == 0; };
+  const auto lower_class = [](int32_t a, int32_t b) { return a >> kClassShift < b >> kClassShift; };
   auto begin = code_points->begin();
   while (begin != code_points->end()) {
-    if (CombiningClass(*begin) == 0) {
-      ++begin;
-      continue;
-    }
-    const auto end =
-        std::find_if(begin, code_points->end(), [](int32_t c) { return CombiningClass(c) == 0; });
-    std::stable_sort(begin, end,
-                     [](int32_t a, int32_t b) { return CombiningClass(a) < CombiningClass(b); });
-    begin = end;
+    const auto end = std::find_if(begin, code_points->end(), is_starter);
+    if (!std::is_sorted(begin, end, lower_class)) std::stable_sort(begin, end, lower_class);
+    begin = end == code_points->end() ? end : end + 1;
   }
+  for (int32_t& c : *code_points) c &= (1 << kClassShift) - 1;
 }
 
 // Appends the NFC form of one segment to `out`.
@@ -58,7 +62,7 @@ void NormalizeSegment(absl::string_view segment, std::string* out) {
     const utf8proc_ssize_t num_parts = utf8proc_decompose_char(
         static_cast<int32_t>(c.value), parts, 8, UTF8PROC_DECOMPOSE, &last_boundary_class);
     QUARTET_CHECK(num_parts > 0 && num_parts <= 8);
-    code_points.insert(code_points.end(), parts, parts + num_parts);
+    for (utf8proc_ssize_t i = 0; i < num_parts; ++i) code_points.push_back(WithClass(parts[i]));
     p += c.num_bytes;
   }
   SortMarks(&code_points);
