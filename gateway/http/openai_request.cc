@@ -29,8 +29,15 @@ bool IsIds(const json& value) {
 absl::StatusOr<std::vector<Prompt>> ReadPrompts(const FieldReader& fields) {
   const json* const prompt = fields.Find("prompt");
   if (prompt == nullptr) return InvalidField("prompt", "you must provide a prompt");
-  if (prompt->is_string()) return std::vector<Prompt>{prompt->get<std::string>()};
-  if (IsIds(*prompt)) return std::vector<Prompt>{prompt->get<TokenIds>()};
+  std::vector<Prompt> prompts;
+  if (prompt->is_string()) {
+    prompts.emplace_back(prompt->get<std::string>());
+    return prompts;
+  }
+  if (IsIds(*prompt)) {
+    prompts.emplace_back(prompt->get<TokenIds>());
+    return prompts;
+  }
   constexpr char kMust[] =
       "a string, a list of strings, a list of token ids or a list of lists of token ids, "
       "none of them empty";
@@ -39,14 +46,13 @@ absl::StatusOr<std::vector<Prompt>> ReadPrompts(const FieldReader& fields) {
     return InvalidField("prompt", absl::StrCat("prompt may be a list of at most ", kMaxPrompts,
                                                ", got ", prompt->size()));
   }
-  std::vector<Prompt> prompts;
   for (const json& element : *prompt) {
     // All of one kind, as in OpenAI's definition.
     if (element.type() != prompt->front().type()) return fields.Wrong("prompt", kMust);
     if (element.is_string()) {
-      prompts.push_back(element.get<std::string>());
+      prompts.emplace_back(element.get<std::string>());
     } else if (IsIds(element)) {
-      prompts.push_back(element.get<TokenIds>());
+      prompts.emplace_back(element.get<TokenIds>());
     } else {
       return fields.Wrong("prompt", kMust);
     }
