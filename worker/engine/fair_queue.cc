@@ -1,14 +1,16 @@
 #include "worker/engine/fair_queue.h"
 
 #include <tuple>
+#include <utility>
 
 #include "common/status_macros.h"
 
 namespace quartet::engine {
 namespace {
 
-int64_t Score(int32_t priority, const Arrival& arrival) {
-  return arrival.milliseconds + priority * kPriorityMilliseconds;
+// A later arrival loses a tie.
+std::pair<int64_t, uint64_t> Score(int32_t priority, const Arrival& arrival) {
+  return {arrival.milliseconds + priority * kPriorityMilliseconds, arrival.number};
 }
 
 }  // namespace
@@ -37,9 +39,9 @@ void FairQueue::Remove(Sequence* sequence) {
 
 Sequence* FairQueue::Head() const {
   const Class* first = nullptr;
-  int64_t best_score = 0;
+  std::pair<int64_t, uint64_t> best_score;
   for (const auto& [priority, members] : classes_) {
-    const int64_t score = Score(priority, *members.arrivals.begin());
+    const auto score = Score(priority, *members.arrivals.begin());
     if (first != nullptr && score >= best_score) continue;
     first = &members;
     best_score = score;
