@@ -111,6 +111,19 @@ void Engine::Cancel(const SequenceKey& key) { Push(CancelCommand{key}); }
 
 void Engine::Detach(uint64_t client_id) { Push(DetachCommand{client_id}); }
 
+void Engine::Probe() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    probe_wanted_ = true;
+  }
+  work_.notify_one();
+}
+
+bool Engine::TakeProbe() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return std::exchange(probe_wanted_, false);
+}
+
 void Engine::Fail(const absl::Status& why) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -144,7 +157,7 @@ void Engine::PublishLoad() {
 bool Engine::WaitForWork() {
   std::unique_lock<std::mutex> lock(mutex_);
   work_.wait(lock, [this] {
-    return stopping_ || !failure_.ok() || !inbox_.empty() || !scheduler_.empty();
+    return stopping_ || probe_wanted_ || !failure_.ok() || !inbox_.empty() || !scheduler_.empty();
   });
   return !stopping_;
 }
@@ -166,7 +179,8 @@ absl::StatusOr<bool> Engine::RunStep() {
     step = scheduler_.Schedule();
     // The load counts the sequences in the step while it runs.
     PublishLoad();
-    if (!step.sequences.empty()) status = Execute(MakePlan(step), step, &tokens);
+    const bool probes = TakeProbe();
+    if (probes || !step.sequences.empty()) status = Execute(MakePlan(step), step, &tokens);
   }
   if (status.ok() && !step.sequences.empty()) Commit(step, std::move(tokens), &events);
   PublishLoad();

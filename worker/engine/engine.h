@@ -53,8 +53,8 @@ struct EngineLoad {
   uint64_t num_preemptions = 0;
 };
 
-// Submit, Cancel, Detach, Fail and load() may be called from any thread; Start, Stop and RunStep
-// from one. Sleeps without a timeout when there is nothing to do.
+// Submit, Cancel, Detach, Probe, Fail and load() may be called from any thread; Start, Stop and
+// RunStep from one. Sleeps without a timeout when there is nothing to do.
 class Engine {
  public:
   // `model` and `watchdog` (may be null) must outlive the engine. REQUIRES:
@@ -76,6 +76,8 @@ class Engine {
   void Cancel(const SequenceKey& key);
   // Ends all sequences of a client.
   void Detach(uint64_t client_id);
+  // Has all ranks run an empty step soon, unless there is work anyway: a sign that they answer.
+  void Probe();
   // Ends the engine with an error: on_failure is called, then every sequence gets `why`.
   void Fail(const absl::Status& why);
 
@@ -100,6 +102,7 @@ class Engine {
   void Push(Command command);
   void Loop();
   bool WaitForWork();
+  bool TakeProbe();
   void TakeCommands(EventMap* events);
   void AddSequence(SequenceRequest request, EventMap* events);
   void ExpireSequences(EventMap* events);
@@ -132,6 +135,7 @@ class Engine {
   std::condition_variable work_;
   std::vector<Command> inbox_;  // guarded by mutex_, as all below
   int64_t num_submitted_ = 0;   // sequences in inbox_
+  bool probe_wanted_ = false;
   bool stopping_ = false;
   absl::Status failure_;
   EngineLoad load_;

@@ -18,6 +18,7 @@ struct BlockTableUpdate {
   std::vector<int32_t> blocks;
 };
 
+// A plan without sequences is a probe: it passes through every rank's queue and reads no weights.
 struct StepPlan {
   uint64_t step = 0;  // counts up by one from 1 in an epoch
   uint64_t epoch = 0;

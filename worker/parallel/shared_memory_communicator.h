@@ -27,6 +27,7 @@ class SharedMemoryCommunicator : public Communicator {
                              int64_t num_rows, int64_t cols,
                              kernels::DevicePtr<float> out) override;
   void Abort() override { segment_->Abort(); }
+  int waiting_for() const override { return segment_->waiting_for(); }
 
  private:
   // A range of elements [first, first + count) of all segments, as it lies in the slots:
