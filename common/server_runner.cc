@@ -15,6 +15,8 @@
 namespace quartet::common {
 namespace {
 
+constexpr int kKeepaliveMs = 20'000;
+
 // Both are process-wide switches of gRPC and must be set before any server is built.
 void EnableHealthAndReflection() {
   static std::once_flag once;
@@ -46,6 +48,11 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   // Without this a second process could share the port silently.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // A peer whose host is gone sends nothing, not even an end. Clients may ask as often.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kKeepaliveMs / 2);
   for (grpc::Service* service : services) builder.RegisterService(service);
   runner->server_ = builder.BuildAndStart();
   if (runner->server_ == nullptr) {
