@@ -35,6 +35,7 @@ struct SequenceRequest {
   SamplingParams sampling;
   int32_t priority = 0;
   std::string cache_salt;
+  std::string tenant;
   uint64_t timeout_ms = 0;  // 0: never
   std::vector<int32_t> eos_token_ids;
   int32_t sample_limit = 0;  // ids from here up are never sampled
