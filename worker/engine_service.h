@@ -1,7 +1,8 @@
-// The leader's gRPC face towards gateways: Attach, GetInfo, GetLoad. A thin shell around the
+// The leader's gRPC face towards gateways: Attach, GetInfo, GetLoad, Drain. A thin shell around the
 // engine.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -48,6 +49,9 @@ class EngineService final : public worker::v1::Engine::CallbackService {
   grpc::ServerUnaryReactor* GetLoad(grpc::CallbackServerContext* context,
                                     const worker::v1::GetLoadRequest* request,
                                     worker::v1::GetLoadResponse* response) override;
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context,
+                                  const worker::v1::DrainRequest* request,
+                                  worker::v1::DrainResponse* response) override;
 
   // From an Open to the next Close.
   struct Serving {
@@ -56,12 +60,16 @@ class EngineService final : public worker::v1::Engine::CallbackService {
     quartet::v1::SamplingParams default_sampling;
   };
 
+  // What a gateway is told of the group.
+  worker::v1::GetInfoResponse Info(const Serving& serving) const;
   // What is served now, or why nothing is.
   absl::StatusOr<std::shared_ptr<const Serving>> serving();
   // Compares both sides; the first gateway's tokenizer is everybody's as long as any is attached.
   absl::Status AcceptHello(const worker::v1::Hello& hello,
                            const std::shared_ptr<AttachStream>& stream);
   void Detach(uint64_t client_id, engine::Engine* engine);
+
+  std::atomic<bool> is_draining_{false};  // set once, by Drain
 
   std::mutex mutex_;                        // guards all below
   std::shared_ptr<const Serving> serving_;  // null unless state_ is OK
