@@ -98,7 +98,6 @@ absl::Status Follower::Run() {
   while (true) {
     const absl::Time start = engine::SteadyNow();
     const absl::Status status = RunGroup();
-    lost_at_ = std::max(lost_at_, start);
     if (end_->has_come()) return absl::OkStatus();
     if (IsFinal(status)) {
       // A survivor that doesn't fit any more has to load again, perhaps something else.

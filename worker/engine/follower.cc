@@ -15,7 +15,8 @@ absl::Status RunFollower(const StepLimits& limits, uint64_t epoch, model::Model*
     }
     absl::Status status = mirror.Apply(plan, &input);
     if (status.ok()) status = model->Forward(input);
-    if (watchdog != nullptr) watchdog->StepEnded(SteadyNow());
+    // A step that is broken off is no sign of life.
+    if (watchdog != nullptr && status.ok()) watchdog->StepEnded(SteadyNow());
     source->Done(plan.step, status);
     RETURN_IF_ERROR(status);
   }
