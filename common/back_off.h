@@ -14,7 +14,7 @@ class BackOff {
     Duration initial{200};
     Duration maximum{10'000};
     // What lived this long starts afresh.
-    Duration healthy_after{10'000};
+    Duration healthy_after{5'000};
   };
 
   explicit BackOff(const Options& options) : options_(options) {}

@@ -18,8 +18,8 @@ TEST(BackOffTest, StartsAfreshAfterAHealthyLife) {
   BackOff back_off(BackOff::Options{});
   back_off.Next(milliseconds(0));
   back_off.Next(milliseconds(0));
-  EXPECT_EQ(back_off.Next(milliseconds(9'999)), milliseconds(400));
-  EXPECT_EQ(back_off.Next(milliseconds(10'000)), milliseconds(0));
+  EXPECT_EQ(back_off.Next(milliseconds(4'999)), milliseconds(400));
+  EXPECT_EQ(back_off.Next(milliseconds(5'000)), milliseconds(0));
   EXPECT_EQ(back_off.Next(milliseconds(0)), milliseconds(200));
 }
 

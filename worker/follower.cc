@@ -93,12 +93,11 @@ absl::Status Follower::Run() {
   ASSIGN_OR_RETURN(shard_, OpenShard(options_));
   RETURN_IF_ERROR(LoadShard(options_, &shard_));
   first_deadline_ = engine::SteadyNow() + options_.group_timeout;
-  common::BackOff back_off({std::chrono::milliseconds(50), std::chrono::milliseconds(1000),
-                            std::chrono::milliseconds(10'000)});
+  common::BackOff back_off({std::chrono::milliseconds(50), std::chrono::milliseconds(500),
+                            std::chrono::milliseconds(1000)});
   while (true) {
     const absl::Time start = engine::SteadyNow();
     const absl::Status status = RunGroup();
-    lost_at_ = std::max(lost_at_, start);
     if (end_->has_come()) return absl::OkStatus();
     if (IsFinal(status)) {
       // A survivor that doesn't fit any more has to load again, perhaps something else.
@@ -112,11 +111,13 @@ absl::Status Follower::Run() {
 }
 
 absl::Status Follower::RunGroup() {
+  // Outlives the member, whose end aborts it.
+  std::unique_ptr<parallel::Communicator> communicator;
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupMember> member,
                    GroupMember::Join(
                        options_.leader_address, [this] { return Hello(); }, Patience()));
   ASSIGN_OR_RETURN(const proto::GroupFormed formed, member->WaitForGroup(Patience()));
-  ASSIGN_OR_RETURN(const std::unique_ptr<parallel::Communicator> communicator,
+  ASSIGN_OR_RETURN(communicator,
                    Connect(options_, shard_, formed, [&member] { return member->end(); }));
   RETURN_IF_ERROR(BuildOrRejoin(options_, &shard_, formed.num_kv_blocks(), *communicator, &model_));
   held_kv_blocks_ = formed.num_kv_blocks();

@@ -70,7 +70,9 @@ absl::Status Leader::Run() {
 }
 
 absl::Status Leader::ServeGroups() {
-  common::BackOff back_off({});
+  // Short, because ranks that come back bring a pause of their own.
+  common::BackOff back_off({std::chrono::milliseconds(50), std::chrono::milliseconds(500),
+                            std::chrono::milliseconds(1000)});
   while (true) {
     const absl::Time start = engine::SteadyNow();
     const absl::Status status = RunGroup();

@@ -82,6 +82,17 @@ TEST(StepMirrorTest, TokensThatAreNotKnownYetAreFilledInLater) {
   }
 }
 
+TEST(StepMirrorTest, APlanWithoutSequencesIsAnEmptyStep) {
+  StepMirror mirror(Limits(), kEpoch);
+  model::StepInput input;
+  StepPlan plan;
+  plan.step = 1;
+  plan.epoch = kEpoch;
+  ASSERT_TRUE(mirror.Apply(plan, &input).ok());
+  EXPECT_EQ(input.num_tokens(), 0);
+  EXPECT_EQ(input.num_sequences(), 0);
+}
+
 TEST(StepMirrorTest, RefusesPlansThatBreakTheLimits) {
   struct Case {
     std::function<void(StepPlan&)> spoil;
