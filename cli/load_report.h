@@ -48,6 +48,9 @@ struct LoadReport {
 
 // Failed requests count in num_failed alone.
 LoadReport MakeLoadReport(const std::vector<RequestRecord>& records);
+// One JSON object a request and line, with the time of every token, for analyses of one's own.
+// `clock_start` is added to all times.
+std::string ToTrace(const std::vector<RequestRecord>& records, double clock_start);
 std::string ToText(const LoadReport& report);
 std::string ToJson(const LoadReport& report);
 
