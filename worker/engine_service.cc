@@ -14,6 +14,12 @@ namespace quartet::worker_service {
 
 namespace proto = worker::v1;
 
+namespace {
+
+constexpr int kMaxKeptBytes = 1 << 20;
+
+}  // namespace
+
 // One gateway.
 class AttachStream final : public QueuedStream<proto::AttachRequest, proto::AttachResponse> {
  public:
@@ -23,15 +29,6 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
   uint64_t client_id() const { return client_id_; }
   // What the gateway said; constant once it is attached.
   const proto::Hello& hello() const { return hello_; }
-
-  void WriteEvents(uint64_t step, std::vector<proto::SequenceEvent> events) {
-    proto::AttachResponse response;
-    response.mutable_step()->set_step(step);
-    for (proto::SequenceEvent& event : events) {
-      *response.mutable_step()->add_events() = std::move(event);
-    }
-    Write(std::move(response));
-  }
 
  private:
   grpc::Status OnMessage(const proto::AttachRequest& request) override {
@@ -69,7 +66,10 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
     engine::SequenceEvent event;
     event.sequence_id = submit.sequence_id();
     event.error = std::move(status);
-    WriteEvents(service_->engine_->load().num_steps, {ToProto(event)});
+    proto::AttachResponse response;
+    response.mutable_step()->set_step(service_->engine_->load().num_steps);
+    ToProto(event, response.mutable_step()->add_events());
+    Write(response);
   }
 
   absl::Status TrySubmit(const proto::Submit& submit) {
@@ -119,10 +119,13 @@ void EngineService::Deliver(uint64_t client_id, uint64_t step,
     if (it == streams_.end()) return;
     stream = it->second;
   }
-  std::vector<proto::SequenceEvent> messages;
-  messages.reserve(events.size());
-  for (const engine::SequenceEvent& event : events) messages.push_back(ToProto(event));
-  stream->WriteEvents(step, std::move(messages));
+  proto::StepEvents& message = *events_.mutable_step();
+  message.Clear();
+  message.set_step(step);
+  for (const engine::SequenceEvent& event : events) ToProto(event, message.add_events());
+  stream->Write(events_);
+  // Prompt log-probabilities of a long prompt are not worth keeping memory for.
+  if (events_.GetCachedSize() > kMaxKeptBytes) events_ = proto::AttachResponse();
 }
 
 absl::Status EngineService::CheckOpen() {
@@ -165,7 +168,7 @@ absl::Status EngineService::AcceptHello(const proto::Hello& hello,
     streams_[stream->client_id()] = stream;
   }
   // Nothing can be on its way before this, because nothing has been submitted.
-  stream->Write(std::move(response));
+  stream->Write(response);
   common::LogInfo("gateway attached",
                   {{"gateway", hello.gateway_id()}, {"client", stream->client_id()}});
   if (hello.build() != common::kVersion) {
@@ -189,7 +192,7 @@ void EngineService::Detach(uint64_t client_id) {
                   {{"gateway", stream->hello().gateway_id()}, {"client", client_id}});
 }
 
-grpc::ServerBidiReactor<proto::AttachRequest, proto::AttachResponse>* EngineService::Attach(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EngineService::Attach(
     grpc::CallbackServerContext* context) {
   uint64_t client_id;
   {

@@ -17,6 +17,7 @@ namespace {
 namespace proto = worker::v1;
 
 constexpr std::chrono::seconds kReportInterval(5);
+constexpr absl::Duration kStepReportInterval = absl::Seconds(1);
 
 absl::Status WaitForLeader(grpc::Channel* channel, const std::string& address,
                            absl::Duration timeout) {
@@ -127,6 +128,11 @@ absl::StatusOr<engine::StepPlan> GroupMember::Next() {
 }
 
 void GroupMember::Done(uint64_t step, const absl::Status& status) {
+  // The leader needs no news of each step: the ranks meet in the step itself, and what it wants to
+  // know when one hangs may be some steps old.
+  const absl::Time now = engine::SteadyNow();
+  if (status.ok() && now < next_report_) return;
+  next_report_ = now + kStepReportInterval;
   proto::JoinRequest request;
   request.mutable_step_done()->set_step(step);
   if (!status.ok()) request.mutable_step_done()->set_error(std::string(status.message()));

@@ -21,6 +21,9 @@ namespace quartet::worker_service {
 
 class JoinStream;
 
+// Join is raw: see queued_stream.h.
+using GroupServiceBase = worker::v1::Group::WithRawCallbackMethod_Join<worker::v1::Group::Service>;
+
 // What must be equal on all ranks.
 struct GroupIdentity {
   uint32_t world_size = 1;
@@ -30,7 +33,7 @@ struct GroupIdentity {
 };
 
 // Thread-safe.
-class GroupService final : public worker::v1::Group::CallbackService {
+class GroupService final : public GroupServiceBase {
  public:
   // `on_lost` is called once, from a gRPC thread, when a rank of the formed group goes away or
   // fails, with UNAVAILABLE naming it.
@@ -48,7 +51,7 @@ class GroupService final : public worker::v1::Group::CallbackService {
   // UNAVAILABLE if a rank was lost.
   absl::StatusOr<std::vector<worker::v1::RankReport>> WaitUntilReady(absl::Duration timeout);
 
-  // Sends a plan to all ranks. Returns UNAVAILABLE if a rank was lost.
+  // Sends a plan to all ranks. Returns UNAVAILABLE if a rank was lost. One thread.
   absl::Status Broadcast(const engine::StepPlan& plan);
   // "rank 1 has done step 7, rank 2 step 6": for the log when a step hangs.
   std::string DescribeProgress();
@@ -67,7 +70,7 @@ class GroupService final : public worker::v1::Group::CallbackService {
   };
   using Lock = std::unique_lock<std::mutex>;
 
-  grpc::ServerBidiReactor<worker::v1::JoinRequest, worker::v1::LeaderCommand>* Join(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Join(
       grpc::CallbackServerContext* context) override;
   // Called by the streams.
   absl::Status AddMember(const worker::v1::RankHello& hello, std::shared_ptr<JoinStream> stream);
@@ -84,6 +87,9 @@ class GroupService final : public worker::v1::Group::CallbackService {
 
   const uint32_t world_size_;
   const std::function<void(const absl::Status&)> on_lost_;
+
+  // Broadcast's own: a message that is used again needs no memory.
+  worker::v1::LeaderCommand step_command_;
 
   std::mutex mutex_;  // guards all below
   std::condition_variable changed_;
