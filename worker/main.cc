@@ -90,9 +90,9 @@ absl::Status CheckRanges(const WorkerOptions& options) {
                              options.max_num_seqs, 65536));
   RETURN_IF_ERROR(CheckRange("max_waiting", options.max_waiting, 1, 1 << 20));
   // Written so that NaN fails.
-  if (!(options.sim_time_scale >= 1e-6 && options.sim_time_scale <= 1e6)) {
+  if (!(options.sim_time_scale >= 1e-6 && options.sim_time_scale <= 100)) {
     return absl::InvalidArgumentError(absl::StrCat("--sim_time_scale=", options.sim_time_scale,
-                                                   " is out of range; must be in [1e-6, 1e6]"));
+                                                   " is out of range; must be in [1e-6, 100]"));
   }
   if (options.rank > 0 && options.leader_address.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
