@@ -57,7 +57,9 @@ LoadReport MakeLoadReport(const std::vector<RequestRecord>& records) {
     report.num_cut += record.is_cut ? 1 : 0;
     report.prompt_tokens += record.prompt_tokens;
     report.cached_tokens += record.cached_tokens;
-    report.output_tokens += static_cast<long>(record.token_times.size());
+    report.output_tokens += record.output_tokens >= 0
+                                ? record.output_tokens
+                                : static_cast<long>(record.token_times.size());
     if (!record.is_cut) request.push_back(1000 * (record.finished - record.sent));
     if (record.token_times.empty()) continue;
     const std::vector<double>& times = record.token_times;
@@ -94,6 +96,7 @@ std::string ToTrace(const std::vector<RequestRecord>& records, double clock_star
         {"finished_s", record.finished + clock_start},
         {"prompt_tokens", record.prompt_tokens},
         {"cached_tokens", record.cached_tokens},
+        {"output_tokens", record.output_tokens},
         {"token_times_s", std::move(times)},
     };
     absl::StrAppend(&text, json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
