@@ -249,6 +249,7 @@ void HttpLoad::Finish(Connection* connection, const absl::Status& status) {
   if (reader.prompt_tokens() >= 0) {
     record.prompt_tokens = static_cast<int>(reader.prompt_tokens());
     record.cached_tokens = static_cast<int>(reader.cached_tokens());
+    record.output_tokens = static_cast<int>(reader.completion_tokens());
   }
   records_.push_back(std::move(record));
   --num_running_;

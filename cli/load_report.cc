@@ -57,7 +57,9 @@ LoadReport MakeLoadReport(const std::vector<RequestRecord>& records) {
     report.num_cut += record.is_cut ? 1 : 0;
     report.prompt_tokens += record.prompt_tokens;
     report.cached_tokens += record.cached_tokens;
-    report.output_tokens += static_cast<long>(record.token_times.size());
+    report.output_tokens += record.output_tokens >= 0
+                                ? record.output_tokens
+                                : static_cast<long>(record.token_times.size());
     if (!record.is_cut) request.push_back(1000 * (record.finished - record.sent));
     if (record.token_times.empty()) continue;
     const std::vector<double>& times = record.token_times;
@@ -81,19 +83,44 @@ LoadReport MakeLoadReport(const std::vector<RequestRecord>& records) {
   return report;
 }
 
+std::string ToTrace(const std::vector<RequestRecord>& records, double clock_start) {
+  std::string text;
+  for (const RequestRecord& record : records) {
+    std::vector<double> times = record.token_times;
+    for (double& time : times) time += clock_start;
+    const nlohmann::ordered_json json = {
+        {"ok", record.ok},
+        {"is_cut", record.is_cut},
+        {"error", record.error},
+        {"sent_s", record.sent + clock_start},
+        {"finished_s", record.finished + clock_start},
+        {"prompt_tokens", record.prompt_tokens},
+        {"cached_tokens", record.cached_tokens},
+        {"output_tokens", record.output_tokens},
+        {"token_times_s", std::move(times)},
+    };
+    absl::StrAppend(&text, json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+                    "\n");
+  }
+  return text;
+}
+
 std::string ToText(const LoadReport& report) {
   std::string text = absl::StrFormat(
       "requests        %d finished, %d failed, in %.2f s: %.2f requests/s\n"
       "tokens          %d prompt, %d output: %.1f output tokens/s, %.1f tokens/s in all\n\n",
-      report.num_requests - report.num_failed, report.num_failed, report.duration_s,
-      report.requests_per_s, report.prompt_tokens, report.output_tokens, report.output_tokens_per_s,
-      report.total_tokens_per_s);
+      report.num_requests - report.num_failed - report.num_cut, report.num_failed,
+      report.duration_s, report.requests_per_s, report.prompt_tokens, report.output_tokens,
+      report.output_tokens_per_s, report.total_tokens_per_s);
   absl::StrAppend(&text, absl::StrFormat("%-34s %10s %10s %10s %10s %10s\n", "", "mean", "p50",
                                          "p90", "p99", "max"));
   absl::StrAppend(&text, Row("time to first token, ms", report.ttft_ms));
   absl::StrAppend(&text, Row("inter-token latency, ms", report.inter_token_ms));
   absl::StrAppend(&text, Row("whole request, ms", report.request_ms));
   absl::StrAppend(&text, Row("tokens/s of one request", report.output_tokens_per_s_per_request));
+  if (report.num_cut > 0) {
+    absl::StrAppend(&text, "\n", report.num_cut, " requests were broken off at the end\n");
+  }
   if (report.num_failed > 0) absl::StrAppend(&text, "\nfirst error: ", report.first_error, "\n");
   return text;
 }

@@ -14,8 +14,9 @@ struct RequestRecord {
   double finished = 0;
   bool is_cut = false;  // broken off by the end of the run; its tokens count, its duration doesn't
   int prompt_tokens = 0;
-  int cached_tokens = 0;  // of prompt_tokens, from the prefix cache, as far as the server said
-  std::vector<double> token_times;  // one a generated token
+  int cached_tokens = 0;   // of prompt_tokens, from the prefix cache, as far as the server said
+  int output_tokens = -1;  // as the server counted them; -1: it didn't say
+  std::vector<double> token_times;  // one a generated token; text that is held back makes it fewer
 };
 
 struct Percentiles {
@@ -48,6 +49,9 @@ struct LoadReport {
 
 // Failed requests count in num_failed alone.
 LoadReport MakeLoadReport(const std::vector<RequestRecord>& records);
+// One JSON object a request and line, with the time of every token, for analyses of one's own.
+// `clock_start` is added to all times.
+std::string ToTrace(const std::vector<RequestRecord>& records, double clock_start);
 std::string ToText(const LoadReport& report);
 std::string ToJson(const LoadReport& report);
 

@@ -14,6 +14,12 @@ namespace quartet::worker_service {
 
 namespace proto = worker::v1;
 
+namespace {
+
+constexpr int kMaxKeptBytes = 1 << 20;
+
+}  // namespace
+
 // One gateway.
 class AttachStream final : public QueuedStream<proto::AttachRequest, proto::AttachResponse> {
  public:
@@ -28,19 +34,10 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
     serving_ = std::move(serving);
   }
 
-  void WriteEvents(uint64_t step, std::vector<proto::SequenceEvent> events) {
-    proto::AttachResponse response;
-    response.mutable_step()->set_step(step);
-    for (proto::SequenceEvent& event : events) {
-      *response.mutable_step()->add_events() = std::move(event);
-    }
-    Write(std::move(response));
-  }
-
   void WriteDraining() {
     proto::AttachResponse response;
     response.mutable_draining();
-    Write(std::move(response));
+    Write(response);
   }
 
  private:
@@ -84,7 +81,10 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
     engine::SequenceEvent event;
     event.sequence_id = submit.sequence_id();
     event.error = std::move(status);
-    WriteEvents(serving_->engine->load().num_steps, {ToProto(event)});
+    proto::AttachResponse response;
+    response.mutable_step()->set_step(serving_->engine->load().num_steps);
+    ToProto(event, response.mutable_step()->add_events());
+    Write(response);
     return absl::OkStatus();
   }
 
@@ -143,10 +143,13 @@ void EngineService::Deliver(uint64_t client_id, uint64_t step,
     if (it == streams_.end()) return;
     stream = it->second;
   }
-  std::vector<proto::SequenceEvent> messages;
-  messages.reserve(events.size());
-  for (const engine::SequenceEvent& event : events) messages.push_back(ToProto(event));
-  stream->WriteEvents(step, std::move(messages));
+  proto::StepEvents& message = *events_.mutable_step();
+  message.Clear();
+  message.set_step(step);
+  for (const engine::SequenceEvent& event : events) ToProto(event, message.add_events());
+  stream->Write(events_);
+  // Prompt log-probabilities of a long prompt are not worth keeping memory for.
+  if (events_.GetCachedSize() > kMaxKeptBytes) events_ = proto::AttachResponse();
 }
 
 proto::GetInfoResponse EngineService::Info(const Serving& serving) const {
@@ -200,7 +203,7 @@ absl::Status EngineService::AcceptHello(const proto::Hello& hello,
     response.mutable_hello()->mutable_info()->set_draining(is_draining_);
   }
   // Nothing can be on its way before this, because nothing has been submitted.
-  stream->Write(std::move(response));
+  stream->Write(response);
   common::LogInfo("gateway attached",
                   {{"gateway", hello.gateway_id()}, {"client", stream->client_id()}});
   if (hello.build() != common::kVersion) {
@@ -224,7 +227,7 @@ void EngineService::Detach(uint64_t client_id, engine::Engine* engine) {
                   {{"gateway", stream->hello().gateway_id()}, {"client", client_id}});
 }
 
-grpc::ServerBidiReactor<proto::AttachRequest, proto::AttachResponse>* EngineService::Attach(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EngineService::Attach(
     grpc::CallbackServerContext* context) {
   uint64_t client_id;
   {

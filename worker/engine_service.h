@@ -21,8 +21,13 @@ inline constexpr uint32_t kProtocolVersion = 1;
 
 class AttachStream;
 
+// Attach is raw: see queued_stream.h.
+using EngineServiceBase = worker::v1::Engine::WithRawCallbackMethod_Attach<
+    worker::v1::Engine::WithCallbackMethod_GetInfo<worker::v1::Engine::WithCallbackMethod_GetLoad<
+        worker::v1::Engine::WithCallbackMethod_Drain<worker::v1::Engine::Service>>>>;
+
 // Thread-safe. Calls are refused with UNAVAILABLE until Open.
-class EngineService final : public worker::v1::Engine::CallbackService {
+class EngineService final : public EngineServiceBase {
  public:
   EngineService() = default;
   ~EngineService() override;
@@ -35,13 +40,13 @@ class EngineService final : public worker::v1::Engine::CallbackService {
   // Ends all streams with `why` after what is queued for them, and refuses new ones with it.
   void Close(const absl::Status& why);
 
-  // The engine's on_events.
+  // The engine's on_events. One thread.
   void Deliver(uint64_t client_id, uint64_t step, std::vector<engine::SequenceEvent> events);
 
  private:
   friend class AttachStream;
 
-  grpc::ServerBidiReactor<worker::v1::AttachRequest, worker::v1::AttachResponse>* Attach(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Attach(
       grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
                                     const worker::v1::GetInfoRequest* request,
@@ -70,6 +75,9 @@ class EngineService final : public worker::v1::Engine::CallbackService {
   void Detach(uint64_t client_id, engine::Engine* engine);
 
   std::atomic<bool> is_draining_{false};  // set once, by Drain
+
+  // Deliver's own: a message that is used again needs no memory.
+  worker::v1::AttachResponse events_;
 
   std::mutex mutex_;                        // guards all below
   std::shared_ptr<const Serving> serving_;  // null unless state_ is OK

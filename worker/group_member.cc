@@ -19,6 +19,7 @@ namespace proto = worker::v1;
 constexpr std::chrono::seconds kReportInterval(5);
 // A leader whose host is gone sends nothing, not even an end.
 constexpr int kKeepaliveMs = 20'000;
+constexpr absl::Duration kStepReportInterval = absl::Seconds(1);
 
 absl::Status WaitForLeader(grpc::Channel* channel, const std::string& address,
                            absl::Duration timeout) {
@@ -133,6 +134,11 @@ absl::StatusOr<engine::StepPlan> GroupMember::Next() {
 }
 
 void GroupMember::Done(uint64_t step, const absl::Status& status) {
+  // The leader needs no news of each step: the ranks meet in the step itself, and what it wants to
+  // know when one hangs may be some steps old.
+  const absl::Time now = engine::SteadyNow();
+  if (status.ok() && now < next_report_) return;
+  next_report_ = now + kStepReportInterval;
   proto::JoinRequest request;
   request.mutable_step_done()->set_step(step);
   request.mutable_step_done()->set_epoch(epoch_);

@@ -52,6 +52,7 @@ class GroupMember final : public engine::PlanSource {
       stream_;
   std::thread reader_;
   uint64_t epoch_ = 0;  // of the group, once it has formed
+  absl::Time next_report_ = absl::InfinitePast();  // of steps that went well, on the steady clock
 
   std::mutex mutex_;  // guards all below
   std::condition_variable changed_;
