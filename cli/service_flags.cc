@@ -8,7 +8,7 @@ namespace {
 constexpr unsigned kAll = kTokenizer | kWorker | kGateway;
 
 constexpr ServiceFlag kServiceFlags[] = {
-    {"model_name", kGateway, false, "Name that clients may send as \"model\"."},
+    {"model_name", kGateway, false, "Names that clients may send as \"model\"."},
     {"device", kWorker, false, "Kind of device; this release has cpu."},
     {"num_threads", kWorker, false, "Compute threads of a rank; 0 shares the cores out."},
     {"instruction_set", kWorker, false, "auto, avx512, avx2 or portable."},
@@ -22,7 +22,7 @@ constexpr ServiceFlag kServiceFlags[] = {
     {"http_threads", kGateway, false, "Threads of the HTTP API."},
     {"group_timeout", kWorker, false, "How long ranks wait for each other at the start."},
     {"max_inflight_requests", kGateway, false, "Requests in the gateway at once; beyond it 429."},
-    {"resume_timeout", kGateway, false, "How long a stream waits for a worker that comes back."},
+    {"resume_timeout", kGateway, false, "Seconds that a stream waits for a worker that comes back."},
     {"header_hold_ms", kGateway, false, "How long the HTTP status is held for the first token."},
     {"drain_timeout_ms", kGateway, false, "How long running requests may go on after SIGTERM."},
     {"max_text_bytes", kTokenizer, false, "Longer texts are refused."},

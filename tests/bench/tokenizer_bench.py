@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Speed of our tokenizer and of the reference library on the same texts in the same run, one thread each.
 
-Run: tokenizer_bench.py [--repetitions 5] [--json FILE]   (QUARTET_BUILD_DIR names the build; default build/release)
+Run: tokenizer_bench.py [--repetitions 5] [--json FILE] [--check]   (QUARTET_BUILD_DIR names the build; default build/release)
 Texts: English prose (Python's own documentation), code (Python's library) and Chinese and mixed text made from a seed. The
 reference encodes documents of about 2 KB with encode_batch_fast, its quickest call; so do we. "cold" is our tokenizer made
 anew for each repetition, so that no word is in its cache; the reference keeps its cache in all but its first pass.
 Times are CPU times of the one thread, so that a busy machine matters less.
-Then megabytes without a break: nanoseconds per byte, and how many times ordinary English that is (10 is the bound); and the worst
-of every ASCII character and of every two of some repeated.
+Then megabytes without a break: nanoseconds per byte, and how many times ordinary English that is (10 is the bound, which
+--check enforces); and the worst of every ASCII character and of every two of some repeated.
 """
 import argparse
 import json
@@ -31,6 +31,7 @@ import reference  # noqa: E402
 
 DOCUMENT_BYTES = 2048
 SEED = 7
+MOST_TIMES_ENGLISH = 10
 
 
 def documents(text: str) -> list[str]:
@@ -154,6 +155,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     print(f"machine: {machine()}\ncommand: {' '.join(sys.argv)}\nmedian of {options.repetitions} repetitions, CPU time of one thread; "
           f"reference: tokenizers {__import__('tokenizers').__version__}")
@@ -161,6 +163,10 @@ def main():
                bench("SmolLM2", reference.SMOLLM, reference.smollm(), options.repetitions)]
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(), "results": results}, indent=1))
+    slow = [f"{text} ({result['tokenizer']})" for result in results for text, figures in result["hard"].items()
+            if figures["times_english"] > MOST_TIMES_ENGLISH]
+    if options.check and slow:
+        sys.exit(f"more than {MOST_TIMES_ENGLISH} times as long per byte as English: {', '.join(slow)}")
 
 
 main()
