@@ -222,6 +222,7 @@ grpc::ServerUnaryReactor* EngineService::GetLoad(grpc::CallbackServerContext* co
     response->set_num_used_kv_blocks(static_cast<uint32_t>(load.num_used_blocks));
     response->set_num_kv_blocks(static_cast<uint32_t>(load.num_blocks));
     response->set_num_steps(load.num_steps);
+    response->set_num_partial_prompts(static_cast<uint32_t>(load.num_partial_prompts));
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(common::ToGrpcStatus(status));
