@@ -164,6 +164,7 @@ GenerationRequest FromProto(const v1::GenerateRequest& proto) {
   if (proto.has_skip_special_tokens()) request.skip_special_tokens = proto.skip_special_tokens();
   if (proto.has_priority()) request.priority = proto.priority();
   request.cache_salt = proto.cache_salt();
+  request.tenant = proto.tenant();
   return request;
 }
 
@@ -229,6 +230,7 @@ worker::v1::Submit ToProto(const Submission& submission) {
   *proto.mutable_sampling() = ToProto(submission.sampling);
   proto.set_priority(submission.priority);
   proto.set_cache_salt(submission.cache_salt);
+  proto.set_tenant(submission.tenant);
   proto.set_timeout_ms(submission.timeout_ms);
   AddIds(submission.eos_token_ids, proto.mutable_eos_token_ids());
   return proto;

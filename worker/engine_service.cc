@@ -33,6 +33,12 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
     Write(std::move(response));
   }
 
+  void WriteDraining() {
+    proto::AttachResponse response;
+    response.mutable_draining();
+    Write(std::move(response));
+  }
+
  private:
   grpc::Status OnMessage(const proto::AttachRequest& request) override {
     return common::ToGrpcStatus(Handle(request));
@@ -66,6 +72,9 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
                                             {"output_tokens", submit.output_ids_size()},
                                             {"status", status.ToString()}});
     if (status.ok()) return;
+    // A gateway takes UNAVAILABLE for the end of the group unless it knows that the group drains,
+    // and the news of that, sent to all, may still be behind.
+    if (service_->is_draining_) WriteDraining();
     engine::SequenceEvent event;
     event.sequence_id = submit.sequence_id();
     event.error = std::move(status);
@@ -73,6 +82,9 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
   }
 
   absl::Status TrySubmit(const proto::Submit& submit) {
+    if (service_->is_draining_) {
+      return absl::UnavailableError("the worker group is draining: it takes no new sequences");
+    }
     ASSIGN_OR_RETURN(engine::SequenceRequest request,
                      ToSequenceRequest(submit, service_->default_sampling_));
     request.key.client_id = client_id_;
@@ -125,6 +137,12 @@ void EngineService::Deliver(uint64_t client_id, uint64_t step,
   stream->WriteEvents(step, std::move(messages));
 }
 
+proto::GetInfoResponse EngineService::Info() {
+  proto::GetInfoResponse info = info_();
+  info.set_draining(is_draining_);
+  return info;
+}
+
 absl::Status EngineService::CheckOpen() {
   std::lock_guard<std::mutex> lock(mutex_);
   return state_;
@@ -140,7 +158,7 @@ absl::Status EngineService::AcceptHello(const proto::Hello& hello,
   }
   RETURN_IF_ERROR(CheckOpen());
   proto::AttachResponse response;
-  *response.mutable_hello()->mutable_info() = info_();
+  *response.mutable_hello()->mutable_info() = Info();
   const uint32_t vocab_size = response.hello().info().vocab_size();
   if (hello.tokenizer_size() == 0 || hello.tokenizer_size() > vocab_size) {
     return absl::FailedPreconditionError(
@@ -163,6 +181,8 @@ absl::Status EngineService::AcceptHello(const proto::Hello& hello,
           ", which is attached, uses ", theirs.tokenizer_hash(), " of ", theirs.tokenizer_size()));
     }
     streams_[stream->client_id()] = stream;
+    // Drain tells those that it finds in streams_.
+    response.mutable_hello()->mutable_info()->set_draining(is_draining_);
   }
   // Nothing can be on its way before this, because nothing has been submitted.
   stream->Write(std::move(response));
@@ -205,7 +225,7 @@ grpc::ServerUnaryReactor* EngineService::GetInfo(grpc::CallbackServerContext* co
                                                  const proto::GetInfoRequest* request,
                                                  proto::GetInfoResponse* response) {
   const absl::Status status = CheckOpen();
-  if (status.ok()) *response = info_();
+  if (status.ok()) *response = Info();
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(common::ToGrpcStatus(status));
   return reactor;
@@ -223,6 +243,26 @@ grpc::ServerUnaryReactor* EngineService::GetLoad(grpc::CallbackServerContext* co
     response->set_num_kv_blocks(static_cast<uint32_t>(load.num_blocks));
     response->set_num_steps(load.num_steps);
     response->set_num_partial_prompts(static_cast<uint32_t>(load.num_partial_prompts));
+    response->set_draining(is_draining_);
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(common::ToGrpcStatus(status));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* EngineService::Drain(grpc::CallbackServerContext* context,
+                                               const proto::DrainRequest* request,
+                                               proto::DrainResponse* response) {
+  const absl::Status status = CheckOpen();
+  if (status.ok() && !is_draining_.exchange(true)) {
+    std::map<uint64_t, std::shared_ptr<AttachStream>> streams;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      streams = streams_;
+    }
+    // Who attaches from here on reads it in the hello.
+    for (const auto& [id, stream] : streams) stream->WriteDraining();
+    common::LogInfo("draining: no new sequences are taken", {{"gateways", streams.size()}});
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(common::ToGrpcStatus(status));

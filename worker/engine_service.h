@@ -1,7 +1,8 @@
-// The leader's gRPC face towards gateways: Attach, GetInfo, GetLoad. A thin shell around the
+// The leader's gRPC face towards gateways: Attach, GetInfo, GetLoad, Drain. A thin shell around the
 // engine.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -46,7 +47,12 @@ class EngineService final : public worker::v1::Engine::CallbackService {
   grpc::ServerUnaryReactor* GetLoad(grpc::CallbackServerContext* context,
                                     const worker::v1::GetLoadRequest* request,
                                     worker::v1::GetLoadResponse* response) override;
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context,
+                                  const worker::v1::DrainRequest* request,
+                                  worker::v1::DrainResponse* response) override;
 
+  // What a gateway is told of the group. REQUIRES: open.
+  worker::v1::GetInfoResponse Info();
   // OK when open.
   absl::Status CheckOpen();
   // Compares both sides; the first gateway's tokenizer is everybody's as long as any is attached.
@@ -58,6 +64,8 @@ class EngineService final : public worker::v1::Engine::CallbackService {
   engine::Engine* engine_ = nullptr;
   std::function<worker::v1::GetInfoResponse()> info_;
   quartet::v1::SamplingParams default_sampling_;
+
+  std::atomic<bool> is_draining_{false};  // set once, by Drain
 
   std::mutex mutex_;  // guards all below, and Open
   absl::Status state_ = absl::UnavailableError(

@@ -16,6 +16,9 @@ struct HttpRequest {
   std::string method;
   // Without the query.
   std::string path;
+  // The headers of these names, or empty.
+  std::string authorization;
+  std::string x_tenant;
   std::string body;
 };
 

@@ -300,6 +300,8 @@ net::awaitable<void> Connection::Run() {
     request.method = std::string(message.method_string());
     request.path = std::string(message.target());
     request.path.resize(std::min(request.path.find('?'), request.path.size()));
+    request.authorization = std::string(message[beast::http::field::authorization]);
+    request.x_tenant = std::string(message["X-Tenant"]);
     request.body = std::move(message.body());
     auto exchange = std::make_shared<Exchange>(shared_, stream_.get_executor(), std::move(request),
                                                message.keep_alive(), message.version() < 11);
