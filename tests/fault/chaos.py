@@ -131,14 +131,17 @@ class Run:
             print(f"VIOLATION: {what}", flush=True)
 
     def settled(self, before: Holdings | None) -> Holdings:
-        """The holdings once nothing runs any more, and nothing is left over, or the time is up."""
+        """The holdings once nothing runs any more and nothing changes, or is left over `before`; or the time is up."""
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        last = None
         while True:
             now = Holdings(self.server, self.leader)
-            is_quiet = now.busy == 0 and now.used_blocks == 0 and (before is None or not now.leaks_against(before))
-            if is_quiet or time.monotonic() > deadline:
+            is_quiet = now.busy == 0 and now.used_blocks == 0
+            is_good = last is not None and now.files == last.files if before is None else not now.leaks_against(before)
+            if (is_quiet and is_good) or time.monotonic() > deadline:
                 return now
-            time.sleep(0.2)
+            last = now
+            time.sleep(1)
 
     def round(self, seed: int):
         options = self.options
