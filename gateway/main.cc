@@ -3,6 +3,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -16,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "common/heartbeat.h"
 #include "common/logging.h"
 #include "common/program.h"
 #include "common/server_runner.h"
@@ -44,6 +47,10 @@ ABSL_FLAG(std::string, model_name, "",
 ABSL_FLAG(std::string, announce_file, "",
           "Written once both faces listen: {\"http_port\":N,\"grpc_port\":M}.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning or error.");
+ABSL_FLAG(
+    int, heartbeat_fd, -1,
+    "File descriptor of a pipe that gets a byte a second while the process is well; -1: none. "
+    "`quartet serve` passes it.");
 ABSL_FLAG(bool, die_with_parent, false, "End when the parent process ends.");
 ABSL_FLAG(int, max_inflight_requests, 4096, "Requests in the gateway at once; beyond it 429.");
 ABSL_FLAG(int64_t, max_inflight_prompt_tokens, 16 << 20,
@@ -70,6 +77,7 @@ struct Options {
   std::string announce_file;
   common::LogLevel log_level = common::LogLevel::kInfo;
   bool die_with_parent = false;
+  int heartbeat_fd = -1;
   absl::Duration drain_timeout;
 };
 
@@ -138,6 +146,7 @@ absl::StatusOr<Options> OptionsFromFlags() {
   ASSIGN_OR_RETURN(options.workers, ParseWorkerTargets(workers));
   options.announce_file = absl::GetFlag(FLAGS_announce_file);
   options.die_with_parent = absl::GetFlag(FLAGS_die_with_parent);
+  options.heartbeat_fd = absl::GetFlag(FLAGS_heartbeat_fd);
   options.drain_timeout = absl::Milliseconds(absl::GetFlag(FLAGS_drain_timeout_ms));
   return options;
 }
@@ -170,12 +179,37 @@ absl::Status Announce(const std::string& path, int http_port, int grpc_port) {
   return absl::OkStatus();
 }
 
+// The event loop, as the heartbeat sees it: each question posts a task, which must run in time.
+class LoopProbe {
+ public:
+  explicit LoopProbe(EventLoop* loop) : loop_(loop) {}
+
+  bool IsWell() {
+    if (!is_open_->exchange(true)) {
+      monitor_->Turned();
+      loop_->Post([is_open = is_open_] { *is_open = false; });
+    }
+    return monitor_->IsWell(kLoopLimit);
+  }
+
+ private:
+  // No task of the loop takes a fraction of this.
+  static constexpr std::chrono::seconds kLoopLimit{20};
+  EventLoop* const loop_;
+  // Shared with tasks that may outlive this.
+  const std::shared_ptr<std::atomic<bool>> is_open_ = std::make_shared<std::atomic<bool>>(false);
+  const std::unique_ptr<common::LoopMonitor> monitor_ = std::make_unique<common::LoopMonitor>();
+};
+
 absl::Status Run(const Options& options) {
   RaiseFileLimit();
   // In this order, so that each is destroyed before what it stands on: answers under way live in
   // the HTTP server's context.
   http::HttpServer http_server(options.http);
   EventLoop loop;
+  LoopProbe loop_probe(&loop);
+  const common::Heartbeat heartbeat(options.heartbeat_fd,
+                                    [&loop_probe] { return loop_probe.IsWell(); });
   Metrics metrics;
   TokenizerClient tokenizer(options.tokenizer_address, &loop);
   Gateway gateway(options.gateway, &loop, &tokenizer, &metrics);

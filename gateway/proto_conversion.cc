@@ -201,16 +201,16 @@ tokenizer::v1::StreamDecodeRequest ToProto(const std::vector<DecodeItem>& items)
   return proto;
 }
 
-std::vector<DecodeResult> FromProto(tokenizer::v1::StreamDecodeResponse proto) {
+std::vector<DecodeResult> FromProto(const tokenizer::v1::StreamDecodeResponse& proto) {
   std::vector<DecodeResult> results;
   results.reserve(proto.results_size());
-  for (tokenizer::v1::StreamDecodeResult& from : *proto.mutable_results()) {
+  for (const tokenizer::v1::StreamDecodeResult& from : proto.results()) {
     DecodeResult& result = results.emplace_back();
-    result.text = std::move(*from.mutable_text());
-    result.pending = std::move(*from.mutable_pending());
+    result.text = from.text();
+    result.pending = from.pending();
     result.pieces.assign(from.pieces().begin(), from.pieces().end());
     result.text_end = Ids(from.text_end());
-    result.error = std::move(*from.mutable_error());
+    result.error = from.error();
   }
   return results;
 }

@@ -237,9 +237,10 @@ TEST_F(RpcFaceTest, DrainingTheGatewayLetsItsStreamsFinish) {
 
 TEST_F(RpcFaceTest, AReaderThatStopsIsCutOffAndSlowsNobody) {
   v1::GenerateRequest endless;
-  endless.set_text(std::string(64, 'x'));
-  endless.mutable_sampling()->set_max_tokens(90'000);
-  endless.mutable_sampling()->set_logprobs(20);  // About 500 bytes a token.
+  endless.set_text("x");
+  endless.set_n(4);
+  endless.mutable_sampling()->set_max_tokens(99'000);
+  endless.mutable_sampling()->set_logprobs(20);  // About a kilobyte a step.
   grpc::ClientContext context;
   const auto slow = inference_->Generate(&context, endless);
   v1::GenerateEvent event;
@@ -249,8 +250,8 @@ TEST_F(RpcFaceTest, AReaderThatStopsIsCutOffAndSlowsNobody) {
   request.mutable_sampling()->set_max_tokens(200);
   EXPECT_TRUE(Generate(request).status.ok());
   EXPECT_TRUE(cluster_.worker().WaitFor([](size_t, size_t cancels, size_t running) {
-    return cancels == 1 && running == 0;
-  })) << "its sequence is freed";
+    return cancels == 4 && running == 0;
+  })) << "its sequences are freed";
   while (slow->Read(&event)) {
   }
   const grpc::Status status = slow->Finish();

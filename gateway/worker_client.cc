@@ -110,7 +110,7 @@ void WorkerClient::Connect() {
   draining_ = false;
   open_streams_.Opened();
   AttachStream::Callbacks callbacks;
-  callbacks.on_message = [this, connection](proto::AttachResponse response) {
+  callbacks.on_message = [this, connection](proto::AttachResponse& response) {
     if (response.has_hello()) {
       loop_->Post(WhileAlive([this, connection, hello = std::move(*response.mutable_hello())] {
         OnHello(connection, hello);

@@ -28,7 +28,7 @@ class EngineServiceTest : public testing::Test {
                                  std::vector<engine::SequenceEvent> events) {
       service_.Deliver(client, step, std::move(events));
     };
-    engine_ = std::make_unique<engine::Engine>(TestEngineOptions(), &model_, nullptr,
+    engine_ = std::make_shared<engine::Engine>(TestEngineOptions(), &model_, nullptr,
                                                std::move(callbacks));
     server_ = StartServer(address_, {&service_});
     stub_ =
@@ -42,7 +42,7 @@ class EngineServiceTest : public testing::Test {
 
   void Open() {
     engine_->Start();
-    service_.Open(engine_.get(), [] {
+    service_.Open(engine_, [] {
       proto::GetInfoResponse info;
       info.set_vocab_size(kVocabSize);
       info.set_model_name("fake");
@@ -55,7 +55,7 @@ class EngineServiceTest : public testing::Test {
 
   engine::FakeModel model_;
   EngineService service_;
-  std::unique_ptr<engine::Engine> engine_;
+  std::shared_ptr<engine::Engine> engine_;
   const std::string address_;
   std::unique_ptr<common::ServerRunner> server_;
   std::unique_ptr<proto::Engine::Stub> stub_;

@@ -17,6 +17,8 @@ namespace {
 namespace proto = worker::v1;
 
 constexpr std::chrono::seconds kReportInterval(5);
+// A leader whose host is gone sends nothing, not even an end.
+constexpr int kKeepaliveMs = 20'000;
 
 absl::Status WaitForLeader(grpc::Channel* channel, const std::string& address,
                            absl::Duration timeout) {
@@ -33,14 +35,16 @@ absl::Status WaitForLeader(grpc::Channel* channel, const std::string& address,
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const std::string& leader_address,
-                                                               const proto::RankHello& hello,
-                                                               absl::Duration timeout) {
+absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(
+    const std::string& leader_address, const std::function<proto::RankHello()>& hello,
+    absl::Duration timeout) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 250);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
   const std::shared_ptr<grpc::Channel> channel =
       grpc::CreateCustomChannel(leader_address, grpc::InsecureChannelCredentials(), arguments);
   const absl::Status connected = WaitForLeader(channel.get(), leader_address, timeout);
@@ -50,7 +54,7 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const std::string
   member->stub_ = proto::Group::NewStub(channel);
   member->stream_ = member->stub_->Join(&member->context_);
   proto::JoinRequest request;
-  *request.mutable_hello() = hello;
+  *request.mutable_hello() = hello();
   member->stream_->Write(request);  // if it fails the reader learns why
   member->reader_ = std::thread([raw = member.get()] { raw->ReadLoop(); });
   return member;
@@ -95,6 +99,7 @@ absl::StatusOr<proto::GroupFormed> GroupMember::WaitForGroup(absl::Duration time
   const proto::LeaderCommand command = std::move(commands_.front());
   commands_.pop_front();
   if (!command.has_formed()) return absl::InternalError("the leader sent a step before the group");
+  epoch_ = command.formed().epoch();
   return command.formed();
 }
 
@@ -109,6 +114,7 @@ void GroupMember::Ready(const proto::RankReport& report, std::function<void()> o
   }
   proto::JoinRequest request;
   *request.mutable_step_done()->mutable_report() = report;
+  request.mutable_step_done()->set_epoch(epoch_);
   stream_->Write(request);
 }
 
@@ -127,6 +133,7 @@ absl::StatusOr<engine::StepPlan> GroupMember::Next() {
 void GroupMember::Done(uint64_t step, const absl::Status& status) {
   proto::JoinRequest request;
   request.mutable_step_done()->set_step(step);
+  request.mutable_step_done()->set_epoch(epoch_);
   if (!status.ok()) request.mutable_step_done()->set_error(std::string(status.message()));
   stream_->Write(request);
 }

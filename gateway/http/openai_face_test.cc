@@ -316,23 +316,6 @@ TEST_F(OpenAiFaceTest, TheTenantIsNamedOrADigestOfTheKey) {
   EXPECT_EQ(json::parse(response.body)["error"]["param"], "cache_salt");
 }
 
-TEST_F(OpenAiFaceTest, AReaderThatStopsIsCutOffAndSlowsNobody) {
-  HttpConnection slow(cluster_.http_port());
-  const json endless = {{"prompt", std::string(64, 'x')},
-                        {"max_tokens", 90'000},
-                        {"logprobs", 20},  // About a kilobyte a token.
-                        {"stream", true}};
-  slow.Send("POST", "/v1/completions", endless.dump());
-  ASSERT_EQ(slow.ReceiveHead().status, 200);
-  EXPECT_EQ(Complete({{"prompt", "abc"}, {"max_tokens", 6}})["choices"][0]["text"], "abcabc");
-  EXPECT_TRUE(cluster_.worker().WaitFor([](size_t, size_t cancels, size_t running) {
-    return cancels == 1 && running == 0;
-  })) << "its sequence is freed";
-  std::string last;
-  for (std::string e = slow.ReadEvent(); !e.empty(); e = slow.ReadEvent()) last = std::move(e);
-  EXPECT_NE(last, "[DONE]");
-}
-
 TEST_F(OpenAiFaceTest, HundredsOfStreamsAtOnceOnTwoThreads) {
   constexpr int kStreams = 300;
   std::vector<std::unique_ptr<HttpConnection>> connections;
@@ -370,6 +353,27 @@ TEST(OpenAiFaceOptionsTest, ErrorsAfterTheHeadAreEventsWithoutDone) {
   EXPECT_THAT(event, HasSubstr("\"error\""));
   EXPECT_THAT(event, HasSubstr("tokens were delivered"));
   EXPECT_EQ(connection.ReadEvent(), "") << "no [DONE]";
+}
+
+TEST(OpenAiFaceOptionsTest, AReaderThatStopsIsCutOffAndSlowsNobody) {
+  HttpServerOptions http_options;
+  http_options.max_unsent_bytes = 1 << 20;
+  TestCluster cluster({}, http_options);
+  HttpConnection slow(cluster.http_port());
+  const json endless = {
+      {"prompt", "x"}, {"max_tokens", 99'000}, {"logprobs", 20}, {"stream", true}};
+  slow.Send("POST", "/v1/completions", endless.dump());
+  ASSERT_EQ(slow.ReceiveHead().status, 200);
+  const ClientResponse other =
+      Fetch(cluster.http_port(), "POST", "/v1/completions", R"({"prompt":"abc","max_tokens":6})");
+  EXPECT_EQ(json::parse(other.body)["choices"][0]["text"], "abcabc");
+  EXPECT_TRUE(cluster.worker().WaitFor([](size_t, size_t cancels, size_t running) {
+    return cancels == 1 && running == 0;
+  })) << "its sequence is freed";
+  std::string last;
+  for (std::string e = slow.ReadEvent(); !e.empty(); e = slow.ReadEvent()) last = std::move(e);
+  EXPECT_NE(last, "[DONE]");
+  EXPECT_TRUE(slow.AtEnd());
 }
 
 TEST(OpenAiFaceOptionsTest, DrainLetsRunningAnswersFinishAndRefusesNewOnes) {

@@ -33,7 +33,8 @@ class FakeTokenizer : public Tokenizer {
     const std::string text = ToyTemplate(chat);
     Later(RenderedChat{text, ToyEncode(text)}, std::move(done));
   }
-  void StreamDecode(std::vector<DecodeItem> items, Done<std::vector<DecodeResult>> done) override {
+  void StreamDecode(const std::vector<DecodeItem>& items,
+                    Done<std::vector<DecodeResult>> done) override {
     ++num_decode_messages;
     std::vector<DecodeResult> results;
     for (const DecodeItem& item : items) results.push_back(ToyDecode(item));

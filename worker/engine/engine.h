@@ -78,8 +78,8 @@ struct EngineLoad {
   SchedulerCounters counters;
 };
 
-// Submit, Cancel, Detach, Fail and load() may be called from any thread; Start, Stop and RunStep
-// from one. Sleeps without a timeout when there is nothing to do.
+// Submit, Cancel, Detach, Probe, Fail and load() may be called from any thread; Start, Stop and
+// RunStep from one. Sleeps without a timeout when there is nothing to do.
 class Engine {
  public:
   // `model` and `watchdog` (may be null) must outlive the engine. REQUIRES:
@@ -101,6 +101,8 @@ class Engine {
   void Cancel(const SequenceKey& key);
   // Ends all sequences of a client.
   void Detach(uint64_t client_id);
+  // Has all ranks run an empty step soon, unless there is work anyway: a sign that they answer.
+  void Probe();
   // Ends the engine with an error: on_failure is called, then every sequence gets `why`.
   void Fail(const absl::Status& why);
 
@@ -134,6 +136,7 @@ class Engine {
   // Plans step n + 1 as late as possible while step n computes, so that what is submitted meanwhile
   // gets into it.
   void WaitForPlanningTime();
+  bool TakeProbe();
   void TakeCommands(EventMap* events);
   void AddSequence(SequenceRequest request, EventMap* events);
   void ExpireSequences(EventMap* events);
@@ -180,6 +183,7 @@ class Engine {
   std::vector<Command> inbox_;  // guarded by mutex_, as all below
   int64_t num_submitted_ = 0;   // sequences in inbox_
   int64_t num_submitted_tokens_ = 0;
+  bool probe_wanted_ = false;
   bool stopping_ = false;
   absl::Status failure_;
   EngineLoad load_;
