@@ -260,6 +260,7 @@ grpc::ServerUnaryReactor* EngineService::GetLoad(grpc::CallbackServerContext* co
     response->set_num_used_kv_blocks(static_cast<uint32_t>(load.num_used_blocks));
     response->set_num_kv_blocks(static_cast<uint32_t>(load.num_blocks));
     response->set_num_steps(load.num_steps);
+    response->set_num_partial_prompts(static_cast<uint32_t>(load.num_partial_prompts));
     response->set_draining(is_draining_);
     response->set_num_waiting_tokens(static_cast<uint64_t>(load.num_waiting_tokens));
     response->set_num_cached_kv_blocks(static_cast<uint32_t>(load.num_cached_blocks));

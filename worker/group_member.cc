@@ -78,15 +78,12 @@ void GroupMember::ReadLoop() {
   if (absl::IsUnavailable(status)) {
     status = absl::UnavailableError(absl::StrCat("the leader has gone away: ", status.message()));
   }
-  std::function<void()> on_end;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    has_ended_ = true;
-    end_ = status;
-    on_end = on_end_;
-    changed_.notify_all();
-  }
-  if (on_end) on_end();
+  std::lock_guard<std::mutex> lock(mutex_);
+  has_ended_ = true;
+  end_ = status;
+  changed_.notify_all();
+  // Under the lock: whoever has called Leave may give up what on_end works on.
+  if (on_end_) on_end_();
 }
 
 absl::StatusOr<proto::GroupFormed> GroupMember::WaitForGroup(absl::Duration timeout) {
@@ -108,13 +105,14 @@ absl::StatusOr<proto::GroupFormed> GroupMember::WaitForGroup(absl::Duration time
 }
 
 void GroupMember::Ready(const proto::RankReport& report, std::function<void()> on_end) {
-  bool has_ended;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    on_end_ = on_end;
-    has_ended = has_ended_;
+    if (has_ended_) {
+      on_end();
+    } else {
+      on_end_ = std::move(on_end);
+    }
   }
-  if (has_ended) on_end();
   proto::JoinRequest request;
   *request.mutable_step_done()->mutable_report() = report;
   request.mutable_step_done()->set_epoch(epoch_);
@@ -151,6 +149,12 @@ absl::Status GroupMember::end(const absl::Status& otherwise) {
   return has_ended_ ? end_ : otherwise;
 }
 
-void GroupMember::Leave() { context_.TryCancel(); }
+void GroupMember::Leave() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    on_end_ = nullptr;
+  }
+  context_.TryCancel();
+}
 
 }  // namespace quartet::worker_service

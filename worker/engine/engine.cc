@@ -155,6 +155,7 @@ void Engine::PublishLoad() {
   load_.num_blocks = scheduler_.block_pool().num_blocks();
   load_.num_waiting_tokens = scheduler_.num_waiting_tokens();
   load_.num_cached_blocks = scheduler_.prefix_cache().num_cached();
+  load_.num_partial_prompts = num_partial_prompts_;
   load_.num_steps = committed_;
   load_.counters = scheduler_.counters();
 }
@@ -201,6 +202,8 @@ absl::StatusOr<bool> Engine::Advance(EventMap* events) {
   TakeCommands(events);
   ExpireSequences(events);
   ScheduledStep step = scheduler_.Schedule();
+  num_partial_prompts_ = std::count_if(step.sequences.begin(), step.sequences.end(),
+                                       [](const ScheduledSequence& s) { return !s.samples; });
   // The load counts the sequences in the step while it runs.
   PublishLoad();
   const bool probes = TakeProbe() && outstanding_.empty();

@@ -72,7 +72,8 @@ struct EngineLoad {
   int64_t num_used_blocks = 0;
   int64_t num_blocks = 0;
   int64_t num_waiting_tokens = 0;
-  int64_t num_cached_blocks = 0;  // that hold a prefix and that nobody uses
+  int64_t num_cached_blocks = 0;    // that hold a prefix and that nobody uses
+  int64_t num_partial_prompts = 0;  // sequences in the newest step whose prompt does not end in it
   uint64_t num_steps = 0;
   SchedulerCounters counters;
 };
@@ -171,6 +172,7 @@ class Engine {
   std::vector<std::pair<uint64_t, std::unique_ptr<Sequence>>> retired_;  // and the last step then
   uint64_t step_ = 0;                                                    // the newest planned one
   uint64_t committed_ = 0;                                               // the newest committed one
+  int64_t num_partial_prompts_ = 0;                                      // of the newest step
   absl::Time last_ended_ = absl::InfinitePast();
   absl::Duration host_time_;  // CPU time of the engine's thread at the last commit
   bool was_busy_ = false;     // sequences were left after the last commit
