@@ -25,7 +25,7 @@ using kernels::DType;
 using model::testing::DecoderGroup;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kRequests = 10;
+constexpr int kRequests = 20;
 constexpr int kRounds = 2;
 #else
 constexpr int kRequests = 40;
