@@ -3,9 +3,11 @@
 #include <cstdio>
 #include <fstream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cli/commands.h"
 #include "cli/flag_set.h"
+#include "cli/http_load_client.h"
 #include "cli/load_client.h"
 #include "cli/load_report.h"
 #include "common/status_macros.h"
@@ -27,11 +29,12 @@ absl::Status Bench(const Arguments& arguments) {
   int64_t prompt_tokens = options.prompt_tokens, output_tokens = options.output_tokens, seed = 0;
   std::string json_file;
   FlagSet flags("bench", "[flags]",
-                "Sends requests with random prompts over gRPC and reports time to first token, "
-                "inter-token latency and "
-                "throughput. Closed loop by default; --request_rate makes requests arrive at "
+                "Sends requests with random prompts over gRPC or HTTP and reports time to first "
+                "token, inter-token latency and throughput. Closed loop by default; --request_rate "
+                "makes requests arrive at "
                 "random times instead.");
-  flags.Add("address", &options.address, "Where the server's gRPC API is.");
+  flags.Add("address", &options.address,
+            "Where the server's gRPC API is, or http://HOST:PORT for its HTTP API.");
   flags.Add("num_requests", &num_requests, "Requests in all.");
   flags.Add("request_rate", &options.request_rate, "Arrivals a second (Poisson); 0: closed loop.");
   flags.Add("concurrency", &concurrency, "Closed loop: requests that run at any time.");
@@ -41,6 +44,8 @@ absl::Status Bench(const Arguments& arguments) {
             "Generate all output tokens, whatever the model says.");
   flags.Add("temperature", &options.temperature, "Sampling temperature; 0 is greedy.");
   flags.Add("seed", &seed, "Seed of prompts, arrivals and sampling.");
+  flags.Add("duration_s", &options.duration_s,
+            "HTTP only: seconds after which running requests are broken off; 0: never.");
   flags.Add("json", &json_file, "File for the report as JSON; - prints it instead of the text.");
   ASSIGN_OR_RETURN(const Arguments rest, flags.Parse(arguments));
   if (!rest.empty()) return absl::InvalidArgumentError(absl::StrCat("'", rest[0], "' is no flag"));
@@ -56,7 +61,14 @@ absl::Status Bench(const Arguments& arguments) {
   options.output_tokens = static_cast<int>(output_tokens);
   options.seed = static_cast<uint64_t>(seed);
 
-  ASSIGN_OR_RETURN(const std::vector<RequestRecord> records, RunLoad(options));
+  const bool is_http = absl::StartsWith(options.address, "http://");
+  if (options.duration_s != 0 && !is_http) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--duration_s=", options.duration_s, " needs --address=http://HOST:PORT"));
+  }
+  RETURN_IF_ERROR(CheckAtLeast("duration_s", options.duration_s, 0));
+  ASSIGN_OR_RETURN(const std::vector<RequestRecord> records,
+                   is_http ? RunHttpLoad(options) : RunLoad(options));
   const LoadReport report = MakeLoadReport(records);
   std::fputs((json_file == "-" ? ToJson(report) : ToText(report)).c_str(), stdout);
   if (!json_file.empty() && json_file != "-") {

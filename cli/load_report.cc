@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -45,17 +46,19 @@ LoadReport MakeLoadReport(const std::vector<RequestRecord>& records) {
   LoadReport report;
   report.num_requests = static_cast<int>(records.size());
   std::vector<double> ttft, gaps, request, speed;
-  double first_sent = 0, last_finished = 0;
+  double first_sent = std::numeric_limits<double>::infinity(), last_finished = 0;
   for (const RequestRecord& record : records) {
     if (!record.ok) {
       if (report.num_failed++ == 0) report.first_error = record.error;
       continue;
     }
-    if (request.empty() || record.sent < first_sent) first_sent = record.sent;
+    first_sent = std::min(first_sent, record.sent);
     last_finished = std::max(last_finished, record.finished);
+    report.num_cut += record.is_cut ? 1 : 0;
     report.prompt_tokens += record.prompt_tokens;
+    report.cached_tokens += record.cached_tokens;
     report.output_tokens += static_cast<long>(record.token_times.size());
-    request.push_back(1000 * (record.finished - record.sent));
+    if (!record.is_cut) request.push_back(1000 * (record.finished - record.sent));
     if (record.token_times.empty()) continue;
     const std::vector<double>& times = record.token_times;
     ttft.push_back(1000 * (times.front() - record.sent));
@@ -64,7 +67,7 @@ LoadReport MakeLoadReport(const std::vector<RequestRecord>& records) {
       speed.push_back(static_cast<double>(times.size() - 1) / (times.back() - times.front()));
     }
   }
-  report.duration_s = last_finished - first_sent;
+  report.duration_s = std::max(0.0, last_finished - first_sent);
   if (report.duration_s > 0) {
     report.requests_per_s = static_cast<double>(request.size()) / report.duration_s;
     report.output_tokens_per_s = static_cast<double>(report.output_tokens) / report.duration_s;
@@ -99,9 +102,11 @@ std::string ToJson(const LoadReport& report) {
   const nlohmann::ordered_json json = {
       {"num_requests", report.num_requests},
       {"num_failed", report.num_failed},
+      {"num_cut", report.num_cut},
       {"first_error", report.first_error},
       {"duration_s", report.duration_s},
       {"prompt_tokens", report.prompt_tokens},
+      {"cached_tokens", report.cached_tokens},
       {"output_tokens", report.output_tokens},
       {"requests_per_s", report.requests_per_s},
       {"output_tokens_per_s", report.output_tokens_per_s},

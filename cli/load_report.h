@@ -12,7 +12,9 @@ struct RequestRecord {
   std::string error;
   double sent = 0;
   double finished = 0;
+  bool is_cut = false;  // broken off by the end of the run; its tokens count, its duration doesn't
   int prompt_tokens = 0;
+  int cached_tokens = 0;  // of prompt_tokens, from the prefix cache, as far as the server said
   std::vector<double> token_times;  // one a generated token
 };
 
@@ -31,7 +33,9 @@ struct LoadReport {
   int num_failed = 0;
   std::string first_error;
   double duration_s = 0;
+  int num_cut = 0;
   long prompt_tokens = 0;
+  long cached_tokens = 0;
   long output_tokens = 0;
   double requests_per_s = 0;
   double output_tokens_per_s = 0;

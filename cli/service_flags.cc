@@ -9,7 +9,9 @@ constexpr unsigned kAll = kTokenizer | kWorker | kGateway;
 
 constexpr ServiceFlag kServiceFlags[] = {
     {"model_name", kGateway, false, "Name that clients may send as \"model\"."},
-    {"device", kWorker, false, "Kind of device; this release has cpu."},
+    {"device", kWorker, false, "cpu, or simulated: no weights, steps take --sim_profile's time."},
+    {"sim_profile", kWorker, false, "Hardware that the simulated device stands for: name or file."},
+    {"sim_time_scale", kWorker, false, "Multiplies the simulated device's times."},
     {"num_threads", kWorker, false, "Compute threads of a rank; 0 shares the cores out."},
     {"instruction_set", kWorker, false, "auto, avx512, avx2 or portable."},
     {"compute_dtype", kWorker, false, "bfloat16, or float32 for comparison."},

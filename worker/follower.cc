@@ -60,8 +60,8 @@ absl::Status RunFollowerProcess(const WorkerOptions& options, ProcessEnd* end) {
   ASSIGN_OR_RETURN(const std::unique_ptr<parallel::Communicator> communicator,
                    Connect(options, formed.shared_memory_name(), formed.epoch(),
                            static_cast<int64_t>(formed.shared_memory_slot_bytes())));
-  ASSIGN_OR_RETURN(const std::unique_ptr<model::Decoder> decoder,
-                   BuildDecoder(options, &shard, formed.num_kv_blocks(), *communicator));
+  ASSIGN_OR_RETURN(const std::unique_ptr<model::Model> model,
+                   BuildModel(options, &shard, formed.num_kv_blocks(), *communicator));
   engine::StepWatchdog watchdog(WatchdogOptions(options, shard));
   end->SetOrderly(true);
   member->Ready(ReportOf(options, shard, formed.num_kv_blocks()),
@@ -73,7 +73,7 @@ absl::Status RunFollowerProcess(const WorkerOptions& options, ProcessEnd* end) {
                                      options.max_num_seqs, options.max_num_batched_tokens};
   std::thread thread([&] {
     absl::Status status =
-        engine::RunFollower(limits, formed.epoch(), decoder.get(), &watchdog, member.get());
+        engine::RunFollower(limits, formed.epoch(), model.get(), &watchdog, member.get());
     // What ended the stream says more than a step that was broken off by it.
     if (absl::IsAborted(status)) status = member->end(status);
     if (absl::IsCancelled(status)) status = absl::OkStatus();

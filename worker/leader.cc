@@ -90,7 +90,7 @@ absl::Status Leader::FormGroup() {
     communicator_ = std::move(communicator);
   }
   watchdog_ = std::make_unique<engine::StepWatchdog>(WatchdogOptions(options_, shard_));
-  ASSIGN_OR_RETURN(decoder_, BuildDecoder(options_, &shard_, num_kv_blocks, *communicator_));
+  ASSIGN_OR_RETURN(model_, BuildModel(options_, &shard_, num_kv_blocks, *communicator_));
   return StartEngine(formed, max_model_len);
 }
 
@@ -119,7 +119,7 @@ absl::Status Leader::StartEngine(const proto::GroupFormed& formed, int64_t max_m
   };
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    engine_ = std::make_unique<engine::Engine>(engine_options, decoder_.get(), watchdog_.get(),
+    engine_ = std::make_unique<engine::Engine>(engine_options, model_.get(), watchdog_.get(),
                                                std::move(callbacks));
   }
   end_->SetOrderly(true);
@@ -143,7 +143,7 @@ proto::GetInfoResponse Leader::Info(const proto::GroupFormed& formed, int64_t ma
   info.set_build(common::kVersion);
   info.set_model_hash(shard_.weights.model_hash);
   info.set_numerics_id(shard_.numerics_id);
-  info.set_device(shard_.device->kind());
+  info.set_device(shard_.device_kind);
   info.set_world_size(static_cast<uint32_t>(options_.world_size));
   info.set_epoch(formed.epoch());
   info.set_max_model_len(static_cast<uint32_t>(max_model_len));

@@ -41,7 +41,7 @@ class Leader {
 
   std::mutex mutex_;  // guards the two pointers against OnRankLost, which another thread calls
   std::unique_ptr<parallel::Communicator> communicator_;
-  std::unique_ptr<model::Decoder> decoder_;
+  std::unique_ptr<model::Model> model_;
   std::unique_ptr<engine::StepWatchdog> watchdog_;
   std::unique_ptr<engine::Engine> engine_;
 

@@ -24,7 +24,13 @@ ABSL_FLAG(std::string, address, "unix:/tmp/quartet-worker.sock",
           "Where the leader listens: unix:/path or host:port; port 0 picks a free one.");
 ABSL_FLAG(std::string, leader_address, "",
           "Where the other ranks find the leader: its --address. Required for rank 1 and up.");
-ABSL_FLAG(std::string, device, "cpu", "Kind of device; this build has cpu.");
+ABSL_FLAG(std::string, device, "cpu",
+          "Kind of device: cpu, or simulated (no weights; steps take the time that --sim_profile "
+          "says).");
+ABSL_FLAG(std::string, sim_profile, "",
+          "With --device=simulated: the hardware's profile, by name or as a JSON file.");
+ABSL_FLAG(double, sim_time_scale, 1,
+          "With --device=simulated: multiplies all device times; above 1 is slower.");
 ABSL_FLAG(int, num_threads, 0, "Compute threads of this rank; 0: the cores divided by the ranks.");
 ABSL_FLAG(std::string, instruction_set, "auto", "auto, avx512, avx2 or portable.");
 ABSL_FLAG(std::string, compute_dtype, "bfloat16", "bfloat16, or float32 for comparison.");
@@ -83,6 +89,11 @@ absl::Status CheckRanges(const WorkerOptions& options) {
   RETURN_IF_ERROR(CheckRange("max_num_batched_tokens", options.max_num_batched_tokens,
                              options.max_num_seqs, 65536));
   RETURN_IF_ERROR(CheckRange("max_waiting", options.max_waiting, 1, 1 << 20));
+  // Written so that NaN fails.
+  if (!(options.sim_time_scale >= 1e-6 && options.sim_time_scale <= 1e6)) {
+    return absl::InvalidArgumentError(absl::StrCat("--sim_time_scale=", options.sim_time_scale,
+                                                   " is out of range; must be in [1e-6, 1e6]"));
+  }
   if (options.rank > 0 && options.leader_address.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--leader_address is missing: rank ", options.rank, " must know where rank 0 listens"));
@@ -102,6 +113,8 @@ absl::StatusOr<ProcessOptions> ReadFlags() {
   worker.address = absl::GetFlag(FLAGS_address);
   worker.leader_address = absl::GetFlag(FLAGS_leader_address);
   worker.device = absl::GetFlag(FLAGS_device);
+  worker.sim_profile = absl::GetFlag(FLAGS_sim_profile);
+  worker.sim_time_scale = absl::GetFlag(FLAGS_sim_time_scale);
   worker.num_threads = absl::GetFlag(FLAGS_num_threads);
   worker.instruction_set = absl::GetFlag(FLAGS_instruction_set);
   ASSIGN_OR_RETURN(worker.compute_dtype, ParseDType(absl::GetFlag(FLAGS_compute_dtype)));

@@ -10,14 +10,18 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/logging.h"
 #include "common/status_macros.h"
 #include "worker/device/cpu_device.h"
 #include "worker/device/cpu_resources.h"
+#include "worker/model/decoder.h"
 #include "worker/model/kv_cache.h"
 #include "worker/model/weight_loader.h"
 #include "worker/parallel/shared_memory_communicator.h"
 #include "worker/parallel/single_rank_communicator.h"
+#include "worker/simulated/profile.h"
+#include "worker/simulated/simulated_model.h"
 
 namespace quartet::worker_service {
 namespace {
@@ -26,13 +30,8 @@ namespace {
 constexpr double kSlowFlopsPerSecond = 5e9;
 constexpr double kMegabyte = 1 << 20;
 
-absl::StatusOr<std::unique_ptr<device::Device>> NewDevice(const WorkerOptions& options,
-                                                          int num_threads) {
-  if (options.device != "cpu") {
-    return absl::InvalidArgumentError(absl::StrCat("--device=", options.device,
-                                                   ": this build has no ", options.device,
-                                                   " device; it has cpu"));
-  }
+absl::StatusOr<std::unique_ptr<device::Device>> NewCpuDevice(const WorkerOptions& options,
+                                                             int num_threads) {
   device::CpuDeviceOptions cpu;
   cpu.num_threads = num_threads;
   cpu.instruction_set = options.instruction_set;
@@ -77,6 +76,58 @@ std::string NumericsId(const WorkerOptions& options, const Shard& shard) {
   return id;
 }
 
+// Of the simulated device: checks the profile and takes the rank's numbers from the configuration.
+absl::Status OpenSimulatedShard(const WorkerOptions& options, Shard* shard) {
+  if (options.sim_profile.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--sim_profile is missing: --device=simulated needs the hardware's profile, a "
+                     "JSON file or one of ",
+                     absl::StrJoin(simulated::ShippedProfiles(), ", ")));
+  }
+  const absl::StatusOr<simulated::Profile> profile = simulated::ReadProfile(options.sim_profile);
+  if (!profile.ok()) {
+    return absl::Status(profile.status().code(),
+                        absl::StrCat("--sim_profile: ", profile.status().message()));
+  }
+  if (profile->num_gpus != options.world_size) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--sim_profile=", options.sim_profile, " is of num_gpus = ", profile->num_gpus,
+        ", but the group has ", options.world_size, " ranks; start it with --tensor_parallel_size=",
+        profile->num_gpus, " or take another profile"));
+  }
+  const model::ModelConfig& config = shard->config.model;
+  shard->step_time.emplace(*profile, config, shard->layout);
+  shard->weights.weight_bytes = shard->step_time->weight_bytes();
+  shard->weights.num_parameters = model::NumParameters(config);
+  shard->weights.model_hash = model::ModelHash("no weights", config);
+  shard->kv_block_bytes = shard->step_time->kv_bytes_per_token() * engine::kBlockTokens;
+  const int64_t kv_bytes =
+      options.kv_cache_bytes > 0
+          ? options.kv_cache_bytes
+          : static_cast<int64_t>(profile->memory_bytes) - shard->weights.weight_bytes;
+  shard->max_kv_blocks = model::NumKvBlocksThatFit(kv_bytes, shard->kv_block_bytes);
+  shard->device_kind = "simulated";
+  shard->numerics_id = "simulated-1";
+  common::LogInfo("simulated device", {{"profile", options.sim_profile},
+                                       {"description", profile->description},
+                                       {"time_scale", options.sim_time_scale},
+                                       {"kv_blocks", shard->max_kv_blocks}});
+  return absl::OkStatus();
+}
+
+// Of a device that computes.
+absl::Status OpenCheckpointOf(const WorkerOptions& options, Shard* shard) {
+  if (!options.sim_profile.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--sim_profile=", options.sim_profile,
+                                                   " has no meaning with --device=", options.device,
+                                                   "; it needs --device=simulated"));
+  }
+  shard->device_kind = shard->device->kind();
+  shard->numerics_id = NumericsId(options, *shard);
+  ASSIGN_OR_RETURN(shard->checkpoint, model::OpenCheckpoint(options.model));
+  return absl::OkStatus();
+}
+
 // How many blocks this rank's memory allows.
 int64_t MaxKvBlocks(const WorkerOptions& options, const Shard& shard) {
   if (options.kv_cache_bytes > 0) {
@@ -107,16 +158,25 @@ absl::Status CheckModelLen(const WorkerOptions& options, const Shard& shard,
       options.kv_cache_bytes > 0
           ? absl::StrCat("--kv_cache_bytes=", options.kv_cache_bytes, " holds ", num_kv_blocks)
           : absl::StrCat("memory for ", num_kv_blocks, " is free (",
-                         Megabytes(shard.device->AvailableBytes()), " for ", options.world_size,
-                         " ranks and their buffers)"),
+                         shard.step_time
+                             ? "memory_gb * memory_utilization of the profile, less "
+                               "the weights)"
+                             : absl::StrCat(Megabytes(shard.device->AvailableBytes()), " for ",
+                                            options.world_size, " ranks and their buffers)")),
       "; lower --max_model_len or give more memory");
-  return options.kv_cache_bytes > 0 ? absl::InvalidArgumentError(message)
-                                    : absl::ResourceExhaustedError(message);
+  // Free memory may be more at the next start; flags and profiles stay as they are.
+  return options.kv_cache_bytes > 0 || shard.step_time ? absl::InvalidArgumentError(message)
+                                                       : absl::ResourceExhaustedError(message);
 }
 
 }  // namespace
 
 absl::StatusOr<Shard> OpenShard(const WorkerOptions& options) {
+  if (options.device != "cpu" && options.device != "simulated") {
+    return absl::InvalidArgumentError(absl::StrCat("--device=", options.device,
+                                                   ": this build has no ", options.device,
+                                                   " device; it has cpu and simulated"));
+  }
   Shard shard;
   ASSIGN_OR_RETURN(shard.config, model::ReadModelConfig(options.model));
   model::ModelConfig& config = shard.config.model;
@@ -140,9 +200,11 @@ absl::StatusOr<Shard> OpenShard(const WorkerOptions& options) {
   shard.num_threads = options.num_threads > 0
                           ? options.num_threads
                           : std::max(1, device::UsableCores() / options.world_size);
-  ASSIGN_OR_RETURN(shard.device, NewDevice(options, shard.num_threads));
-  shard.numerics_id = NumericsId(options, shard);
-  ASSIGN_OR_RETURN(shard.checkpoint, model::OpenCheckpoint(options.model));
+  const bool is_simulated = options.device == "simulated";
+  if (is_simulated) shard.num_threads = 1;  // its time passes without computing
+  ASSIGN_OR_RETURN(shard.device, NewCpuDevice(options, shard.num_threads));
+  RETURN_IF_ERROR(is_simulated ? OpenSimulatedShard(options, &shard)
+                               : OpenCheckpointOf(options, &shard));
   common::LogInfo("model opened", {{"path", options.model},
                                    {"name", config.name},
                                    {"architecture", model::ArchitectureName(config.architecture)},
@@ -154,6 +216,7 @@ absl::StatusOr<Shard> OpenShard(const WorkerOptions& options) {
 }
 
 absl::Status LoadShard(const WorkerOptions& options, Shard* shard) {
+  if (shard->step_time) return CheckModelLen(options, *shard, shard->max_kv_blocks);
   const auto start = std::chrono::steady_clock::now();
   model::LoadOptions load;
   load.num_threads = shard->num_threads;
@@ -180,25 +243,36 @@ absl::StatusOr<int64_t> ServedModelLen(const WorkerOptions& options, const Shard
   return held;
 }
 
-absl::StatusOr<std::unique_ptr<model::Decoder>> BuildDecoder(const WorkerOptions& options,
-                                                             Shard* shard, int64_t num_kv_blocks,
-                                                             parallel::Communicator& communicator) {
+absl::StatusOr<std::unique_ptr<model::Model>> BuildModel(const WorkerOptions& options, Shard* shard,
+                                                         int64_t num_kv_blocks,
+                                                         parallel::Communicator& communicator) {
   const int64_t weight_bytes = shard->weights.weight_bytes;
-  // The numbers of the weights are still wanted after they have moved.
-  model::ModelWeights facts;
-  facts.weight_bytes = weight_bytes;
-  facts.num_parameters = shard->weights.num_parameters;
-  facts.model_hash = shard->weights.model_hash;
-  auto decoder = model::Decoder::Create(
-      shard->config.model, std::exchange(shard->weights, std::move(facts)), shard->layout,
-      *shard->device, communicator, DecoderOptionsOf(options, *shard, num_kv_blocks));
-  RETURN_IF_ERROR(decoder.status());
+  std::unique_ptr<model::Model> model;
+  if (shard->step_time) {
+    simulated::SimulatedModelOptions simulated;
+    simulated.time_scale = options.sim_time_scale;
+    simulated.num_kv_blocks = num_kv_blocks;
+    ASSIGN_OR_RETURN(
+        model, simulated::SimulatedModel::Create(shard->config.model, *shard->step_time, simulated,
+                                                 *shard->device, communicator));
+  } else {
+    // The numbers of the weights are still wanted after they have moved.
+    model::ModelWeights facts;
+    facts.weight_bytes = weight_bytes;
+    facts.num_parameters = shard->weights.num_parameters;
+    facts.model_hash = shard->weights.model_hash;
+    ASSIGN_OR_RETURN(
+        model,
+        model::Decoder::Create(shard->config.model, std::exchange(shard->weights, std::move(facts)),
+                               shard->layout, *shard->device, communicator,
+                               DecoderOptionsOf(options, *shard, num_kv_blocks)));
+  }
   common::LogInfo("rank holds", {{"rank", options.rank},
                                  {"weight_bytes", weight_bytes},
-                                 {"kv_cache_bytes", (*decoder)->kv_cache().bytes()},
-                                 {"kv_cache_tokens", (*decoder)->kv_cache().num_tokens()},
+                                 {"kv_cache_bytes", num_kv_blocks * shard->kv_block_bytes},
+                                 {"kv_cache_tokens", num_kv_blocks * engine::kBlockTokens},
                                  {"vm_hwm_bytes", PeakRssBytes()}});
-  return decoder;
+  return model;
 }
 
 absl::StatusOr<std::unique_ptr<parallel::Communicator>> Connect(const WorkerOptions& options,
@@ -217,6 +291,11 @@ absl::StatusOr<std::unique_ptr<parallel::Communicator>> Connect(const WorkerOpti
 
 engine::StepWatchdog::Options WatchdogOptions(const WorkerOptions& options, const Shard& shard) {
   engine::StepWatchdog::Options watchdog;
+  if (shard.step_time) {
+    watchdog.seconds_per_token =
+        options.sim_time_scale * shard.step_time->Seconds({1, 1, shard.wanted_model_len, 1});
+    return watchdog;
+  }
   watchdog.seconds_per_token = 2.0 * static_cast<double>(shard.weights.num_parameters) /
                                options.world_size / kSlowFlopsPerSecond;
   return watchdog;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -14,11 +15,12 @@
 #include "worker/engine/scheduler.h"
 #include "worker/engine/step_watchdog.h"
 #include "worker/model/checkpoint.h"
-#include "worker/model/decoder.h"
+#include "worker/model/model.h"
 #include "worker/model/model_config.h"
 #include "worker/model/weights.h"
 #include "worker/parallel/communicator.h"
 #include "worker/parallel/shard.h"
+#include "worker/simulated/step_time.h"
 
 namespace quartet::worker_service {
 
@@ -29,7 +31,9 @@ struct WorkerOptions {
   std::string address;         // what the leader listens on
   std::string leader_address;  // what followers connect to
   std::string device = "cpu";
-  int num_threads = 0;  // 0: the cores divided by the ranks
+  std::string sim_profile;    // simulated: name or file of the hardware's profile
+  double sim_time_scale = 1;  // simulated: multiplies all device times
+  int num_threads = 0;        // 0: the cores divided by the ranks
   std::string instruction_set = "auto";
   kernels::DType compute_dtype = kernels::DType::kBFloat16;
   int64_t max_model_len = 0;   // 0: what the model and the memory allow
@@ -45,20 +49,25 @@ struct WorkerOptions {
 struct Shard {
   model::LoadedConfig config;
   parallel::Shard layout;
+  // With the simulated device: the host's, which the ranks need to meet.
   std::unique_ptr<device::Device> device;
-  std::unique_ptr<model::Checkpoint> checkpoint;
-  std::string numerics_id;  // the device's, and the dtype
+  std::unique_ptr<model::Checkpoint> checkpoint;  // null with the simulated device
+  std::optional<simulated::StepTime> step_time;   // of the simulated device
+  std::string device_kind;                        // "cpu", "simulated"
+  std::string numerics_id;                        // the device's, and the dtype
   int num_threads = 1;
   // The context that the model or --max_model_len asks for; memory may allow less.
   int64_t wanted_model_len = 0;
-  // Of the weights; they move into the decoder.
+  // They move into the model and leave their numbers here. The simulated device has the numbers
+  // alone.
   model::ModelWeights weights;
   double load_seconds = 0;
   int64_t kv_block_bytes = 0;
   int64_t max_kv_blocks = 0;  // that this rank's memory allows
 };
 
-// Checks the flags and opens the model's files without reading weights. Errors name flag or file.
+// Checks the flags and opens the model's files without reading weights; the simulated device needs
+// none but the configuration. Errors name flag or file.
 absl::StatusOr<Shard> OpenShard(const WorkerOptions& options);
 
 // Reads the weights, then fills the fields that depend on them. Returns RESOURCE_EXHAUSTED with
@@ -70,10 +79,10 @@ absl::Status LoadShard(const WorkerOptions& options, Shard* shard);
 absl::StatusOr<int64_t> ServedModelLen(const WorkerOptions& options, const Shard& shard,
                                        int64_t num_kv_blocks);
 
-// The forward pass; takes the shard's weights. Logs what the rank holds.
-absl::StatusOr<std::unique_ptr<model::Decoder>> BuildDecoder(const WorkerOptions& options,
-                                                             Shard* shard, int64_t num_kv_blocks,
-                                                             parallel::Communicator& communicator);
+// The model on the device that the flags name; takes the shard's weights. Logs what the rank holds.
+absl::StatusOr<std::unique_ptr<model::Model>> BuildModel(const WorkerOptions& options, Shard* shard,
+                                                         int64_t num_kv_blocks,
+                                                         parallel::Communicator& communicator);
 
 // Joins the group's shared memory; world size 1 needs none.
 absl::StatusOr<std::unique_ptr<parallel::Communicator>> Connect(const WorkerOptions& options,

@@ -71,6 +71,9 @@ class WatchedModel : public model::Model {
  public:
   WatchedModel(model::Model* model, StepCounters* counters) : model_(model), counters_(counters) {}
 
+  absl::Status ShareTokenIds(std::vector<int32_t>* ids) override {
+    return model_->ShareTokenIds(ids);
+  }
   absl::Status Forward(const model::StepInput& input) override {
     bool has_single = false, has_chunk = false;
     for (int64_t s = 0; s < input.num_sequences(); ++s) {
@@ -242,7 +245,7 @@ class RepeatableTokensTest : public ::testing::TestWithParam<std::string> {
       if (!result.ok()) return outputs;
       ran = *result;
     }
-    counters_.preemptions += static_cast<int64_t>(engine.load().num_preemptions);
+    counters_.preemptions += static_cast<int64_t>(engine.load().counters.num_preemptions);
     EXPECT_EQ(engine.load().num_used_blocks, 0);
     return outputs;
   }
@@ -340,6 +343,7 @@ TEST_P(RepeatableTokensTest, TokensAndLogprobsAreTheSameBitsAloneAndAmongOthers)
             << counters_.cached_tokens << " cached tokens, " << counters_.resumed << " resumed\n";
   EXPECT_GT(counters_.mixed_steps, 0);
   EXPECT_GT(counters_.preemptions, 0);
+  EXPECT_GT(counters_.cached_tokens, 0);
   EXPECT_GT(counters_.chunks_off_block_edges, 0);
   EXPECT_GT(counters_.resumed, 0);
   for (int splits = 1; splits <= paths_.kManySplits; ++splits) {

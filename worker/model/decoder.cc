@@ -47,6 +47,10 @@ Decoder::Decoder(const ModelConfig& config, ModelWeights weights, const parallel
       step_(device),
       queue_(device.NewQueue()) {}
 
+absl::Status Decoder::ShareTokenIds(std::vector<int32_t>* ids) {
+  return communicator_.Broadcast(ids->data(), static_cast<int64_t>(ids->size() * sizeof(int32_t)));
+}
+
 absl::Status Decoder::Forward(const StepInput& input) {
   num_logits_ = 0;
   RETURN_IF_ERROR(CheckInput(input));

@@ -16,6 +16,10 @@ class Model {
  public:
   virtual ~Model() = default;
 
+  // Gives rank 0's `ids` to all ranks, which come with as many of their own. All ranks call it
+  // before the same Forward, or none does.
+  virtual absl::Status ShareTokenIds(std::vector<int32_t>* ids) { return absl::OkStatus(); }
+
   // Runs one forward pass. Logits of input.logits_rows stay with the model on rank 0 until the next
   // call.
   virtual absl::Status Forward(const StepInput& input) = 0;

@@ -191,9 +191,13 @@ int64_t NumParameters(const ModelConfig& config) {
 
 absl::StatusOr<std::string> ModelHash(const Checkpoint& checkpoint, const ModelConfig& config) {
   ASSIGN_OR_RETURN(const std::string content, checkpoint.ContentHash());
+  return ModelHash(content, config);
+}
+
+std::string ModelHash(absl::string_view content_hash, const ModelConfig& config) {
   const RopeConfig& rope = config.rope;
   Sha256 hash;
-  hash.AddText(content);
+  hash.AddText(content_hash);
   hash.AddText(ArchitectureName(config.architecture));
   for (const int64_t value :
        {config.vocab_size, config.hidden_size, config.intermediate_size, int64_t{config.num_layers},

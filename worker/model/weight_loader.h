@@ -42,6 +42,9 @@ int64_t NumParameters(const ModelConfig& config);
 // frequencies the caller fixes). Equal on all ranks and at all world sizes.
 absl::StatusOr<std::string> ModelHash(const Checkpoint& checkpoint, const ModelConfig& config);
 
+// The same with a ContentHash that is known, or that stands for weights that there are not.
+std::string ModelHash(absl::string_view content_hash, const ModelConfig& config);
+
 // Checks name, dtype and shape of every tensor that the model has, then reads and packs this rank's
 // part. Peak memory of the process: packed bytes + less than 512 MB. Returns INVALID_ARGUMENT
 // naming file and tensor if one is missing or has the wrong shape, RESOURCE_EXHAUSTED if the device

@@ -34,6 +34,10 @@ class Communicator {
                                      int64_t num_rows, int64_t cols,
                                      kernels::DevicePtr<float> out) = 0;
 
+  // Rank 0's `bytes` bytes at `data`, in host memory, go to all ranks. They must fit into one
+  // message: INVALID_ARGUMENT names the limit otherwise.
+  virtual absl::Status Broadcast(void* data, int64_t bytes) = 0;
+
   // Makes waiting and later calls return ABORTED. The only call that another thread may make.
   virtual void Abort() = 0;
 };

@@ -9,13 +9,6 @@
 namespace quartet::engine {
 namespace {
 
-constexpr int64_t kPriorityMilliseconds = 10'000;
-
-// Position of the first token that the step computes for the sequence.
-int64_t FirstNewToken(const ScheduledSequence& scheduled) {
-  return scheduled.sequence->num_computed_tokens;
-}
-
 uint64_t Digest(uint64_t before, uint64_t value) {
   uint64_t x = (before ^ (value + 0x9e3779b97f4a7c15ull)) * 0xff51afd7ed558ccdull;
   x ^= x >> 32;
@@ -33,8 +26,9 @@ absl::Status Violation(const Sequence& sequence, const Parts&... parts) {
 }  // namespace
 
 SchedulerChecker::SchedulerChecker(const SchedulerOptions& options, int32_t vocab_size,
-                                   ScheduleCounters* counters)
+                                   bool has_tenants, ScheduleCounters* counters)
     : options_(options),
+      has_tenants_(has_tenants),
       vocab_size_(vocab_size),
       counters_(counters),
       cells_(options.num_blocks * kBlockTokens, 0),
@@ -163,6 +157,7 @@ absl::Status SchedulerChecker::CheckOrder(const ScheduledStep& step) {
     if (first == nullptr || book.rank < first->rank) first = &book;
   }
   for (const auto& [key, book] : books_) {
+    if (has_tenants_) break;
     const bool was_let_in = book.is_running && !book.was_running;
     if (was_let_in && first_waiting != nullptr && first_waiting->rank < book.rank) {
       return Violation(*book.sequence, "was let in before ",
@@ -170,9 +165,14 @@ absl::Status SchedulerChecker::CheckOrder(const ScheduledStep& step) {
     }
   }
   if (first_running == nullptr) {
-    return first_waiting == nullptr
+    return first_waiting == nullptr || HasUncommitted()
                ? absl::OkStatus()
                : Violation(*first_waiting->sequence, "waits though nothing runs");
+  }
+  if (has_tenants_) {
+    return step.sequences.empty() && !HasUncommitted()
+               ? Violation(*first_running->sequence, "runs, and the step is empty")
+               : absl::OkStatus();
   }
   const Sequence& first = *first_running->sequence;
   // It may have nothing to do if the step before, not committed yet, brings its last token.
@@ -182,6 +182,13 @@ absl::Status SchedulerChecker::CheckOrder(const ScheduledStep& step) {
     if (scheduled.sequence == &first) return absl::OkStatus();
   }
   return Violation(first, "is the first of those that run, but not in the step");
+}
+
+bool SchedulerChecker::HasUncommitted() const {
+  for (const auto& [key, book] : books_) {
+    if (static_cast<int64_t>(book.tokens.size()) > book.sequence->num_tokens()) return true;
+  }
+  return false;
 }
 
 absl::Status SchedulerChecker::CheckLogits(const ScheduledSequence& scheduled, Book* book,
@@ -224,7 +231,7 @@ void SchedulerChecker::ForgetNewBlocks(Book* book, int64_t first_new_token) {
 
 absl::Status SchedulerChecker::CheckChunk(const ScheduledSequence& scheduled, Book* book) {
   const Sequence& sequence = *scheduled.sequence;
-  const int64_t begin = FirstNewToken(scheduled);
+  const int64_t begin = scheduled.first_position;
   const int64_t end = begin + scheduled.num_new_tokens;
   if (scheduled.num_new_tokens < 1 || end > static_cast<int64_t>(book->tokens.size())) {
     return Violation(sequence, "tokens [", begin, ", ", end, ") of ", book->tokens.size());
@@ -245,13 +252,16 @@ absl::Status SchedulerChecker::CheckChunk(const ScheduledSequence& scheduled, Bo
 
 absl::Status SchedulerChecker::WriteCells(const ScheduledSequence& scheduled, const Book& book) {
   const Sequence& sequence = *scheduled.sequence;
-  for (int64_t i = FirstNewToken(scheduled); i < book.num_computed; ++i) {
+  for (int64_t i = scheduled.first_position; i < book.num_computed; ++i) {
     const int32_t block = sequence.blocks[i / kBlockTokens];
-    if (num_holders_[block] > 1) {
+    const int64_t cell = block * kBlockTokens + i % kBlockTokens;
+    // Others may hold a block that is being computed, but only one computes it; what they read is
+    // checked afterwards.
+    if (!written_.insert(cell).second) {
       return Violation(sequence, "writes token ", i, " into block ", block,
                        ", which another one holds");
     }
-    cells_[block * kBlockTokens + i % kBlockTokens] = book.digests[i];
+    cells_[cell] = book.digests[i];
   }
   return absl::OkStatus();
 }
@@ -285,6 +295,7 @@ absl::Status SchedulerChecker::CheckStep(ScheduledStep step, CheckedStep* out) {
     out->keys.push_back(key);
   }
   // All of a step's keys and values are written before attention reads any.
+  written_.clear();
   for (const ScheduledSequence& scheduled : step.sequences) {
     RETURN_IF_ERROR(WriteCells(scheduled, *Find(scheduled.sequence->request().key)));
   }

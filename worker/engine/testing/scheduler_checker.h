@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,7 +49,10 @@ struct CheckedStep {
 // wrong.
 class SchedulerChecker {
  public:
-  SchedulerChecker(const SchedulerOptions& options, int32_t vocab_size, ScheduleCounters* counters);
+  // With `has_tenants` sequences of different tenants come, so that the order of arrival alone does
+  // not tell who is next.
+  SchedulerChecker(const SchedulerOptions& options, int32_t vocab_size, bool has_tenants,
+                   ScheduleCounters* counters);
 
   // `sequence` was added and stays valid until it is given to Removed.
   void Added(const Sequence* sequence);
@@ -97,6 +101,8 @@ class SchedulerChecker {
   absl::Status CheckLimits(const ScheduledStep& step) const;
   absl::Status CheckTables(const ScheduledStep& step);
   absl::Status NoteRunning();
+  // Whether steps that were checked have sampled tokens that the sequences don't have yet.
+  bool HasUncommitted() const;
   absl::Status CheckOrder(const ScheduledStep& step);
   absl::Status CheckChunk(const ScheduledSequence& scheduled, Book* book);
   absl::Status CheckLogits(const ScheduledSequence& scheduled, Book* book, int64_t end);
@@ -107,10 +113,12 @@ class SchedulerChecker {
   absl::Status CountHolders();
 
   const SchedulerOptions options_;
+  const bool has_tenants_;
   const int32_t vocab_size_;
   ScheduleCounters* const counters_;
   std::map<std::pair<uint64_t, uint64_t>, Book> books_;  // by client and sequence
   uint64_t num_added_ = 0;
+  std::set<int64_t> written_;     // cells, by the step that is being checked
   std::vector<uint64_t> cells_;   // digest, by block * kBlockTokens + offset; 0: nothing
   std::vector<int> num_holders_;  // by block; as CountHolders found it
   std::vector<BlockUse> uses_;    // by block; likewise
