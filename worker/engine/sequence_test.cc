@@ -65,6 +65,7 @@ TEST(SequenceTest, AResumedSequenceSamplesAndEndsLikeTheOneThatWentOn) {
       EXPECT_EQ(resumed.num_output_tokens(), whole.num_output_tokens());
       ExpectSameRow(resumed.NextSampleRow(0), whole.NextSampleRow(0));
       const int32_t token = static_cast<int32_t>(pick(0, 30));
+      whole.num_pending_samples = resumed.num_pending_samples = 1;
       reason = whole.AppendOutput(token, kMaxModelLen);
       EXPECT_EQ(resumed.AppendOutput(token, kMaxModelLen), reason);
       if (testing::Test::HasFailure()) return;
@@ -90,6 +91,7 @@ TEST(SequenceTest, TheOutputIndexCountsOutputAlone) {
     sequence.num_computed_tokens = index;  // how far the cache reaches doesn't matter
     sequence.num_preemptions += 1;
     EXPECT_EQ(sequence.NextSampleRow(0).output_index, index);
+    sequence.num_pending_samples = 1;
     sequence.AppendOutput(9, kMaxModelLen);
   }
 }
