@@ -11,7 +11,7 @@
 namespace quartet::cli {
 
 struct LoadOptions {
-  std::string address = "127.0.0.1:50051";
+  std::string address = "127.0.0.1:50051";  // of the gRPC API, or http://HOST:PORT
   int num_requests = 100;
   // Open loop: requests arrive at this many a second, as a Poisson process, however many are still
   // running. 0: closed loop.
@@ -23,6 +23,8 @@ struct LoadOptions {
   bool ignore_eos = true;
   double temperature = 0;
   uint64_t seed = 0;
+  // Then what still runs is broken off and no failure. 0: until all requests have ended. HTTP only.
+  double duration_s = 0;
 };
 
 // Sends all requests and waits for their ends. UNAVAILABLE if the server can't be reached at all;

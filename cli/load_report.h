@@ -12,8 +12,11 @@ struct RequestRecord {
   std::string error;
   double sent = 0;
   double finished = 0;
+  bool is_cut = false;  // broken off by the end of the run; its tokens count, its duration doesn't
   int prompt_tokens = 0;
-  std::vector<double> token_times;  // one a generated token
+  int cached_tokens = 0;   // of prompt_tokens, from the prefix cache, as far as the server said
+  int output_tokens = -1;  // as the server counted them; -1: it didn't say
+  std::vector<double> token_times;  // one a generated token; text that is held back makes it fewer
 };
 
 struct Percentiles {
@@ -31,7 +34,9 @@ struct LoadReport {
   int num_failed = 0;
   std::string first_error;
   double duration_s = 0;
+  int num_cut = 0;
   long prompt_tokens = 0;
+  long cached_tokens = 0;
   long output_tokens = 0;
   double requests_per_s = 0;
   double output_tokens_per_s = 0;
@@ -44,6 +49,9 @@ struct LoadReport {
 
 // Failed requests count in num_failed alone.
 LoadReport MakeLoadReport(const std::vector<RequestRecord>& records);
+// One JSON object a request and line, with the time of every token, for analyses of one's own.
+// `clock_start` is added to all times.
+std::string ToTrace(const std::vector<RequestRecord>& records, double clock_start);
 std::string ToText(const LoadReport& report);
 std::string ToJson(const LoadReport& report);
 

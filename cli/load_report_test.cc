@@ -63,6 +63,27 @@ TEST(LoadReportTest, TextAndJsonAgree) {
   EXPECT_EQ(json["num_failed"], 0);
 }
 
+TEST(LoadReportTest, ARequestThatWasBrokenOffCountsItsTokensAlone) {
+  RequestRecord cut = Record(0, {0.5, 1}, 1.5);
+  cut.is_cut = true;
+  cut.cached_tokens = 3;
+  const LoadReport report = MakeLoadReport({cut, Record(0, {0.25}, 1)});
+  EXPECT_EQ(report.num_cut, 1);
+  EXPECT_EQ(report.num_failed, 0);
+  EXPECT_EQ(report.output_tokens, 3);
+  EXPECT_EQ(report.cached_tokens, 3);
+  EXPECT_DOUBLE_EQ(report.request_ms.max, 1000);
+  EXPECT_DOUBLE_EQ(report.requests_per_s, 1 / 1.5);
+}
+
+TEST(LoadReportTest, ATraceHasALineARequest) {
+  const std::string trace = ToTrace({Record(1, {1.5, 1.75}, 2), RequestRecord()}, 1000);
+  const auto first = nlohmann::json::parse(trace.substr(0, trace.find('\n')));
+  EXPECT_EQ(first["sent_s"], 1001);
+  EXPECT_EQ(first["token_times_s"], nlohmann::json({1001.5, 1001.75}));
+  EXPECT_EQ(std::count(trace.begin(), trace.end(), '\n'), 2);
+}
+
 TEST(LoadReportTest, NothingFinishedDividesByNothing) {
   const LoadReport report = MakeLoadReport({RequestRecord()});
   EXPECT_EQ(report.output_tokens_per_s, 0);

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "common/server_runner.h"
 #include "common/status_macros.h"
 #include "gateway/control_service.h"
+#include "gateway/dns_resolver.h"
 #include "gateway/gateway.h"
 #include "gateway/http/routes.h"
 #include "gateway/http/server.h"
@@ -36,7 +38,9 @@ ABSL_FLAG(int, grpc_port, 50051, "Port of the gRPC face; 0 picks a free one.");
 ABSL_FLAG(int, http_threads, 2, "Threads of the HTTP face.");
 ABSL_FLAG(std::string, tokenizer_address, "", "gRPC address of the tokenizer service. Required.");
 ABSL_FLAG(std::string, worker_address, "",
-          "gRPC addresses of the worker groups' leaders, comma separated. Required.");
+          "gRPC addresses of the worker groups' leaders, comma separated; an entry "
+          "dns:///name:port stands for all addresses of the name, asked for again every few "
+          "seconds. Required.");
 ABSL_FLAG(std::string, model_name, "",
           "Names that clients may send as \"model\", comma separated; answers carry the first. "
           "Default: the worker's own.");
@@ -49,6 +53,12 @@ ABSL_FLAG(
     "`quartet serve` passes it.");
 ABSL_FLAG(bool, die_with_parent, false, "End when the parent process ends.");
 ABSL_FLAG(int, max_inflight_requests, 4096, "Requests in the gateway at once; beyond it 429.");
+ABSL_FLAG(int64_t, max_inflight_prompt_tokens, 16 << 20,
+          "Prompt tokens of all requests in the gateway together; beyond it 429.");
+ABSL_FLAG(
+    double, max_group_imbalance, 1.25,
+    "A worker group with more than this many times its even share of sequences is passed over, "
+    "even if it holds a prompt's prefix in its cache.");
 ABSL_FLAG(double, resume_timeout, 60,
           "Seconds that a stream whose worker is lost waits for one that can go on with it.");
 ABSL_FLAG(int, header_hold_ms, 5000,
@@ -63,7 +73,7 @@ struct Options {
   http::HttpServerOptions http;
   std::string grpc_address;
   std::string tokenizer_address;
-  std::vector<std::string> worker_addresses;
+  WorkerTargets workers;
   std::string announce_file;
   common::LogLevel log_level = common::LogLevel::kInfo;
   bool die_with_parent = false;
@@ -75,7 +85,7 @@ std::vector<std::string> SplitList(const std::string& text) {
   return absl::StrSplit(text, ',', absl::SkipWhitespace());
 }
 
-absl::Status CheckAtLeast(const char* flag, int value, int least) {
+absl::Status CheckAtLeast(const char* flag, int64_t value, int64_t least) {
   if (value >= least) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("--", flag, " must be at least ", least, ", got ", value));
@@ -102,6 +112,12 @@ absl::StatusOr<Options> OptionsFromFlags() {
   RETURN_IF_ERROR(CheckAtLeast("http_threads", absl::GetFlag(FLAGS_http_threads), 1));
   RETURN_IF_ERROR(
       CheckAtLeast("max_inflight_requests", absl::GetFlag(FLAGS_max_inflight_requests), 1));
+  RETURN_IF_ERROR(CheckAtLeast("max_inflight_prompt_tokens",
+                               absl::GetFlag(FLAGS_max_inflight_prompt_tokens), 1));
+  if (!(absl::GetFlag(FLAGS_max_group_imbalance) >= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("--max_group_imbalance must be at least 1, got ",
+                                                   absl::GetFlag(FLAGS_max_group_imbalance)));
+  }
   if (!(absl::GetFlag(FLAGS_resume_timeout) >= 0)) {
     return absl::InvalidArgumentError(absl::StrCat("--resume_timeout must be at least 0, got ",
                                                    absl::GetFlag(FLAGS_resume_timeout)));
@@ -111,6 +127,8 @@ absl::StatusOr<Options> OptionsFromFlags() {
   ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
   options.gateway.model_names = SplitList(absl::GetFlag(FLAGS_model_name));
   options.gateway.max_inflight_requests = absl::GetFlag(FLAGS_max_inflight_requests);
+  options.gateway.max_inflight_prompt_tokens = absl::GetFlag(FLAGS_max_inflight_prompt_tokens);
+  options.gateway.router.max_imbalance = absl::GetFlag(FLAGS_max_group_imbalance);
   options.gateway.resume_timeout = absl::Seconds(absl::GetFlag(FLAGS_resume_timeout));
   options.gateway.started_hold = absl::Milliseconds(absl::GetFlag(FLAGS_header_hold_ms));
   options.http.listen = absl::GetFlag(FLAGS_listen);
@@ -120,16 +138,24 @@ absl::StatusOr<Options> OptionsFromFlags() {
   options.grpc_address = absl::StrCat(ipv6 ? "[" : "", options.http.listen, ipv6 ? "]:" : ":",
                                       absl::GetFlag(FLAGS_grpc_port));
   options.tokenizer_address = absl::GetFlag(FLAGS_tokenizer_address);
-  options.worker_addresses = SplitList(absl::GetFlag(FLAGS_worker_address));
-  if (options.tokenizer_address.empty() || options.worker_addresses.empty()) {
+  const std::vector<std::string> workers = SplitList(absl::GetFlag(FLAGS_worker_address));
+  if (options.tokenizer_address.empty() || workers.empty()) {
     return absl::InvalidArgumentError(
         "--tokenizer_address and --worker_address are required; `quartet serve` passes both");
   }
+  ASSIGN_OR_RETURN(options.workers, ParseWorkerTargets(workers));
   options.announce_file = absl::GetFlag(FLAGS_announce_file);
   options.die_with_parent = absl::GetFlag(FLAGS_die_with_parent);
   options.heartbeat_fd = absl::GetFlag(FLAGS_heartbeat_fd);
   options.drain_timeout = absl::Milliseconds(absl::GetFlag(FLAGS_drain_timeout_ms));
   return options;
+}
+
+// No other gateway's, on this host or another: containers often all have pid 1.
+std::string DrawGatewayId() {
+  char host[256] = "host";
+  gethostname(host, sizeof host - 1);
+  return absl::StrCat("gateway-", host, "-", getpid(), "-", absl::Hex(std::random_device()()));
 }
 
 // Thousands of open streams are thousands of file descriptors.
@@ -187,8 +213,8 @@ absl::Status Run(const Options& options) {
   Metrics metrics;
   TokenizerClient tokenizer(options.tokenizer_address, &loop);
   Gateway gateway(options.gateway, &loop, &tokenizer, &metrics);
-  WorkerRegistry workers(options.worker_addresses, absl::StrCat("gateway-", getpid()), &loop,
-                         &gateway);
+  DnsResolver resolver(&loop);
+  WorkerRegistry workers(options.workers, DrawGatewayId(), &loop, &gateway, &resolver);
   InferenceService inference(&gateway);
   ControlService control(&gateway);
   http::Routes routes(&gateway, &metrics);

@@ -14,6 +14,12 @@ namespace quartet::worker_service {
 
 namespace proto = worker::v1;
 
+namespace {
+
+constexpr int kMaxKeptBytes = 1 << 20;
+
+}  // namespace
+
 // One gateway.
 class AttachStream final : public QueuedStream<proto::AttachRequest, proto::AttachResponse> {
  public:
@@ -28,13 +34,10 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
     serving_ = std::move(serving);
   }
 
-  void WriteEvents(uint64_t step, std::vector<proto::SequenceEvent> events) {
+  void WriteDraining() {
     proto::AttachResponse response;
-    response.mutable_step()->set_step(step);
-    for (proto::SequenceEvent& event : events) {
-      *response.mutable_step()->add_events() = std::move(event);
-    }
-    Write(std::move(response));
+    response.mutable_draining();
+    Write(response);
   }
 
  private:
@@ -70,15 +73,25 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
                                             {"prompt_tokens", submit.prompt_ids_size()},
                                             {"output_tokens", submit.output_ids_size()},
                                             {"status", status.ToString()}});
-    if (status.ok() || absl::IsUnavailable(status)) return status;
+    if (status.ok()) return status;
+    if (absl::IsUnavailable(status) && !service_->is_draining_) return status;
+    // A gateway takes UNAVAILABLE for the end of the group unless it knows that the group drains,
+    // and the news of that, sent to all, may still be behind.
+    if (service_->is_draining_) WriteDraining();
     engine::SequenceEvent event;
     event.sequence_id = submit.sequence_id();
     event.error = std::move(status);
-    WriteEvents(serving_->engine->load().num_steps, {ToProto(event)});
+    proto::AttachResponse response;
+    response.mutable_step()->set_step(serving_->engine->load().num_steps);
+    ToProto(event, response.mutable_step()->add_events());
+    Write(response);
     return absl::OkStatus();
   }
 
   absl::Status TrySubmit(const proto::Submit& submit) {
+    if (service_->is_draining_) {
+      return absl::UnavailableError("the worker group is draining: it takes no new sequences");
+    }
     ASSIGN_OR_RETURN(engine::SequenceRequest request,
                      ToSequenceRequest(submit, serving_->default_sampling));
     request.key.client_id = client_id_;
@@ -130,10 +143,19 @@ void EngineService::Deliver(uint64_t client_id, uint64_t step,
     if (it == streams_.end()) return;
     stream = it->second;
   }
-  std::vector<proto::SequenceEvent> messages;
-  messages.reserve(events.size());
-  for (const engine::SequenceEvent& event : events) messages.push_back(ToProto(event));
-  stream->WriteEvents(step, std::move(messages));
+  proto::StepEvents& message = *events_.mutable_step();
+  message.Clear();
+  message.set_step(step);
+  for (const engine::SequenceEvent& event : events) ToProto(event, message.add_events());
+  stream->Write(events_);
+  // Prompt log-probabilities of a long prompt are not worth keeping memory for.
+  if (events_.GetCachedSize() > kMaxKeptBytes) events_ = proto::AttachResponse();
+}
+
+proto::GetInfoResponse EngineService::Info(const Serving& serving) const {
+  proto::GetInfoResponse info = serving.info();
+  info.set_draining(is_draining_);
+  return info;
 }
 
 absl::StatusOr<std::shared_ptr<const EngineService::Serving>> EngineService::serving() {
@@ -152,7 +174,7 @@ absl::Status EngineService::AcceptHello(const proto::Hello& hello,
   }
   ASSIGN_OR_RETURN(std::shared_ptr<const Serving> serving, this->serving());
   proto::AttachResponse response;
-  *response.mutable_hello()->mutable_info() = serving->info();
+  *response.mutable_hello()->mutable_info() = Info(*serving);
   const uint32_t vocab_size = response.hello().info().vocab_size();
   if (hello.tokenizer_size() == 0 || hello.tokenizer_size() > vocab_size) {
     return absl::FailedPreconditionError(
@@ -177,9 +199,11 @@ absl::Status EngineService::AcceptHello(const proto::Hello& hello,
     }
     stream->SetServing(std::move(serving));
     streams_[stream->client_id()] = stream;
+    // Drain tells those that it finds in streams_.
+    response.mutable_hello()->mutable_info()->set_draining(is_draining_);
   }
   // Nothing can be on its way before this, because nothing has been submitted.
-  stream->Write(std::move(response));
+  stream->Write(response);
   common::LogInfo("gateway attached",
                   {{"gateway", hello.gateway_id()}, {"client", stream->client_id()}});
   if (hello.build() != common::kVersion) {
@@ -203,7 +227,7 @@ void EngineService::Detach(uint64_t client_id, engine::Engine* engine) {
                   {{"gateway", stream->hello().gateway_id()}, {"client", client_id}});
 }
 
-grpc::ServerBidiReactor<proto::AttachRequest, proto::AttachResponse>* EngineService::Attach(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EngineService::Attach(
     grpc::CallbackServerContext* context) {
   uint64_t client_id;
   {
@@ -219,7 +243,7 @@ grpc::ServerUnaryReactor* EngineService::GetInfo(grpc::CallbackServerContext* co
                                                  const proto::GetInfoRequest* request,
                                                  proto::GetInfoResponse* response) {
   const auto serving = this->serving();
-  if (serving.ok()) *response = (*serving)->info();
+  if (serving.ok()) *response = Info(**serving);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(common::ToGrpcStatus(serving.status()));
   return reactor;
@@ -236,6 +260,30 @@ grpc::ServerUnaryReactor* EngineService::GetLoad(grpc::CallbackServerContext* co
     response->set_num_used_kv_blocks(static_cast<uint32_t>(load.num_used_blocks));
     response->set_num_kv_blocks(static_cast<uint32_t>(load.num_blocks));
     response->set_num_steps(load.num_steps);
+    response->set_num_partial_prompts(static_cast<uint32_t>(load.num_partial_prompts));
+    response->set_draining(is_draining_);
+    response->set_num_waiting_tokens(static_cast<uint64_t>(load.num_waiting_tokens));
+    response->set_num_cached_kv_blocks(static_cast<uint32_t>(load.num_cached_blocks));
+    response->set_num_preemptions(load.counters.num_preemptions);
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(common::ToGrpcStatus(serving.status()));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* EngineService::Drain(grpc::CallbackServerContext* context,
+                                               const proto::DrainRequest* request,
+                                               proto::DrainResponse* response) {
+  const auto serving = this->serving();
+  if (serving.ok() && !is_draining_.exchange(true)) {
+    std::map<uint64_t, std::shared_ptr<AttachStream>> streams;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      streams = streams_;
+    }
+    // Who attaches from here on reads it in the hello.
+    for (const auto& [id, stream] : streams) stream->WriteDraining();
+    common::LogInfo("draining: no new sequences are taken", {{"gateways", streams.size()}});
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(common::ToGrpcStatus(serving.status()));

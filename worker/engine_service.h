@@ -1,7 +1,8 @@
-// The leader's gRPC face towards gateways: Attach, GetInfo, GetLoad. A thin shell around the
+// The leader's gRPC face towards gateways: Attach, GetInfo, GetLoad, Drain. A thin shell around the
 // engine.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -20,8 +21,13 @@ inline constexpr uint32_t kProtocolVersion = 1;
 
 class AttachStream;
 
+// Attach is raw: see queued_stream.h.
+using EngineServiceBase = worker::v1::Engine::WithRawCallbackMethod_Attach<
+    worker::v1::Engine::WithCallbackMethod_GetInfo<worker::v1::Engine::WithCallbackMethod_GetLoad<
+        worker::v1::Engine::WithCallbackMethod_Drain<worker::v1::Engine::Service>>>>;
+
 // Thread-safe. Calls are refused with UNAVAILABLE until Open.
-class EngineService final : public worker::v1::Engine::CallbackService {
+class EngineService final : public EngineServiceBase {
  public:
   EngineService() = default;
   ~EngineService() override;
@@ -34,13 +40,13 @@ class EngineService final : public worker::v1::Engine::CallbackService {
   // Ends all streams with `why` after what is queued for them, and refuses new ones with it.
   void Close(const absl::Status& why);
 
-  // The engine's on_events.
+  // The engine's on_events. One thread.
   void Deliver(uint64_t client_id, uint64_t step, std::vector<engine::SequenceEvent> events);
 
  private:
   friend class AttachStream;
 
-  grpc::ServerBidiReactor<worker::v1::AttachRequest, worker::v1::AttachResponse>* Attach(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Attach(
       grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
                                     const worker::v1::GetInfoRequest* request,
@@ -48,6 +54,9 @@ class EngineService final : public worker::v1::Engine::CallbackService {
   grpc::ServerUnaryReactor* GetLoad(grpc::CallbackServerContext* context,
                                     const worker::v1::GetLoadRequest* request,
                                     worker::v1::GetLoadResponse* response) override;
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context,
+                                  const worker::v1::DrainRequest* request,
+                                  worker::v1::DrainResponse* response) override;
 
   // From an Open to the next Close.
   struct Serving {
@@ -56,12 +65,19 @@ class EngineService final : public worker::v1::Engine::CallbackService {
     quartet::v1::SamplingParams default_sampling;
   };
 
+  // What a gateway is told of the group.
+  worker::v1::GetInfoResponse Info(const Serving& serving) const;
   // What is served now, or why nothing is.
   absl::StatusOr<std::shared_ptr<const Serving>> serving();
   // Compares both sides; the first gateway's tokenizer is everybody's as long as any is attached.
   absl::Status AcceptHello(const worker::v1::Hello& hello,
                            const std::shared_ptr<AttachStream>& stream);
   void Detach(uint64_t client_id, engine::Engine* engine);
+
+  std::atomic<bool> is_draining_{false};  // set once, by Drain
+
+  // Deliver's own: a message that is used again needs no memory.
+  worker::v1::AttachResponse events_;
 
   std::mutex mutex_;                        // guards all below
   std::shared_ptr<const Serving> serving_;  // null unless state_ is OK

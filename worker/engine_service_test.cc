@@ -223,6 +223,46 @@ TEST_F(EngineServiceTest, RefusesAllUntilOpenAndAfterClose) {
   EXPECT_THAT(std::string(gateway.Finish().message()), HasSubstr("rank 2 has gone"));
 }
 
+TEST_F(EngineServiceTest, DrainingRefusesNewSequencesAndFinishesOld) {
+  Open();
+  Gateway gateway(stub_.get());
+  proto::AttachResponse response;
+  ASSERT_TRUE(gateway.Read(&response));
+  EXPECT_FALSE(response.hello().info().draining());
+  gateway.Write(NewSubmit(1, {1, 2}, kEndless));
+  ASSERT_TRUE(gateway.Read(&response));
+  ASSERT_TRUE(response.has_step());
+  grpc::ClientContext context;
+  proto::DrainResponse drained;
+  ASSERT_TRUE(stub_->Drain(&context, {}, &drained).ok());
+  gateway.Write(NewSubmit(2, {1, 2}, 5));
+  bool told = false;
+  bool refused = false;
+  size_t num_tokens_since = 0;
+  while (num_tokens_since < 100 && gateway.Read(&response)) {
+    told |= response.has_draining();
+    for (const proto::SequenceEvent& event : response.step().events()) {
+      if (event.sequence_id() == 1) {
+        num_tokens_since += refused ? event.token_ids_size() : 0;
+        continue;
+      }
+      EXPECT_TRUE(told) << "a gateway must know why";
+      EXPECT_EQ(event.error_code(), static_cast<int>(absl::StatusCode::kUnavailable));
+      EXPECT_THAT(event.error_message(), HasSubstr("draining"));
+      refused = true;
+    }
+  }
+  EXPECT_TRUE(refused);
+  EXPECT_EQ(num_tokens_since, 100u) << "the old sequence goes on";
+  grpc::ClientContext load_context;
+  proto::GetLoadResponse load;
+  ASSERT_TRUE(stub_->GetLoad(&load_context, {}, &load).ok());
+  EXPECT_TRUE(load.draining());
+  Gateway late(stub_.get());
+  ASSERT_TRUE(late.Read(&response));
+  EXPECT_TRUE(response.hello().info().draining());
+}
+
 TEST_F(EngineServiceTest, TheFirstMessageIsAHello) {
   Open();
   grpc::ClientContext context;

@@ -19,6 +19,7 @@ namespace proto = worker::v1;
 constexpr std::chrono::seconds kReportInterval(5);
 // A leader whose host is gone sends nothing, not even an end.
 constexpr int kKeepaliveMs = 20'000;
+constexpr absl::Duration kStepReportInterval = absl::Seconds(1);
 
 absl::Status WaitForLeader(grpc::Channel* channel, const std::string& address,
                            absl::Duration timeout) {
@@ -77,15 +78,12 @@ void GroupMember::ReadLoop() {
   if (absl::IsUnavailable(status)) {
     status = absl::UnavailableError(absl::StrCat("the leader has gone away: ", status.message()));
   }
-  std::function<void()> on_end;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    has_ended_ = true;
-    end_ = status;
-    on_end = on_end_;
-    changed_.notify_all();
-  }
-  if (on_end) on_end();
+  std::lock_guard<std::mutex> lock(mutex_);
+  has_ended_ = true;
+  end_ = status;
+  changed_.notify_all();
+  // Under the lock: whoever has called Leave may give up what on_end works on.
+  if (on_end_) on_end_();
 }
 
 absl::StatusOr<proto::GroupFormed> GroupMember::WaitForGroup(absl::Duration timeout) {
@@ -107,13 +105,14 @@ absl::StatusOr<proto::GroupFormed> GroupMember::WaitForGroup(absl::Duration time
 }
 
 void GroupMember::Ready(const proto::RankReport& report, std::function<void()> on_end) {
-  bool has_ended;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    on_end_ = on_end;
-    has_ended = has_ended_;
+    if (has_ended_) {
+      on_end();
+    } else {
+      on_end_ = std::move(on_end);
+    }
   }
-  if (has_ended) on_end();
   proto::JoinRequest request;
   *request.mutable_step_done()->mutable_report() = report;
   request.mutable_step_done()->set_epoch(epoch_);
@@ -133,6 +132,11 @@ absl::StatusOr<engine::StepPlan> GroupMember::Next() {
 }
 
 void GroupMember::Done(uint64_t step, const absl::Status& status) {
+  // The leader needs no news of each step: the ranks meet in the step itself, and what it wants to
+  // know when one hangs may be some steps old.
+  const absl::Time now = engine::SteadyNow();
+  if (status.ok() && now < next_report_) return;
+  next_report_ = now + kStepReportInterval;
   proto::JoinRequest request;
   request.mutable_step_done()->set_step(step);
   request.mutable_step_done()->set_epoch(epoch_);
@@ -145,6 +149,12 @@ absl::Status GroupMember::end(const absl::Status& otherwise) {
   return has_ended_ ? end_ : otherwise;
 }
 
-void GroupMember::Leave() { context_.TryCancel(); }
+void GroupMember::Leave() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    on_end_ = nullptr;
+  }
+  context_.TryCancel();
+}
 
 }  // namespace quartet::worker_service

@@ -29,8 +29,9 @@ class GroupMember final : public engine::PlanSource {
   // Waits for the group to form. Returns the leader's refusal, UNAVAILABLE if it goes away, ABORTED
   // if it starts anew, or DEADLINE_EXCEEDED.
   absl::StatusOr<worker::v1::GroupFormed> WaitForGroup(absl::Duration timeout);
-  // Tells the leader that this rank can run steps. `on_end` is called from another thread when the
-  // stream has ended, for whatever reason.
+  // Tells the leader that this rank can run steps. `on_end` is called, maybe from another thread,
+  // when the stream has ended for whatever reason, but not after Leave. It must not call this
+  // object.
   void Ready(const worker::v1::RankReport& report, std::function<void()> on_end);
 
   absl::StatusOr<engine::StepPlan> Next() override;
@@ -52,6 +53,7 @@ class GroupMember final : public engine::PlanSource {
       stream_;
   std::thread reader_;
   uint64_t epoch_ = 0;  // of the group, once it has formed
+  absl::Time next_report_ = absl::InfinitePast();  // of steps that went well, on the steady clock
 
   std::mutex mutex_;  // guards all below
   std::condition_variable changed_;

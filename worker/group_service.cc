@@ -59,7 +59,7 @@ GroupService::GroupService(uint32_t world_size, OnLost on_lost)
 
 GroupService::~GroupService() = default;
 
-grpc::ServerBidiReactor<proto::JoinRequest, proto::LeaderCommand>* GroupService::Join(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* GroupService::Join(
     grpc::CallbackServerContext* context) {
   const auto stream = std::make_shared<JoinStream>(this, context);
   stream->Begin();
@@ -200,9 +200,10 @@ absl::Status GroupService::Broadcast(const engine::StepPlan& plan) {
     std::lock_guard<std::mutex> lock(mutex_);
     RETURN_IF_ERROR(lost_);
   }
-  proto::LeaderCommand command;
-  *command.mutable_step() = ToProto(plan);
-  for (const auto& stream : Streams()) stream->Write(command);
+  step_command_.mutable_step()->Clear();
+  ToProto(plan, step_command_.mutable_step());
+  const grpc::ByteBuffer bytes = Serialize(step_command_);
+  for (const auto& stream : Streams()) stream->WriteBytes(bytes);
   return absl::OkStatus();
 }
 

@@ -22,6 +22,9 @@ namespace quartet::worker_service {
 
 class JoinStream;
 
+// Join is raw: see queued_stream.h.
+using GroupServiceBase = worker::v1::Group::WithRawCallbackMethod_Join<worker::v1::Group::Service>;
+
 // What must be equal on all ranks.
 struct GroupIdentity {
   uint32_t world_size = 1;
@@ -38,7 +41,7 @@ struct JoinedRank {
 
 // Thread-safe. WaitForRanks, Form, WaitUntilReady, Broadcast and End follow each other, again and
 // again; a rank of an ended group can't be heard in the next one.
-class GroupService final : public worker::v1::Group::CallbackService {
+class GroupService final : public GroupServiceBase {
  public:
   using OnLost = std::function<void(uint64_t epoch, const absl::Status& why)>;
 
@@ -59,7 +62,7 @@ class GroupService final : public worker::v1::Group::CallbackService {
   // UNAVAILABLE if a rank was lost.
   absl::StatusOr<std::vector<worker::v1::RankReport>> WaitUntilReady(absl::Duration timeout);
 
-  // Sends a plan to all ranks. Returns UNAVAILABLE if a rank was lost.
+  // Sends a plan to all ranks. Returns UNAVAILABLE if a rank was lost. One thread.
   absl::Status Broadcast(const engine::StepPlan& plan);
   // Ends the group: all its ranks are told why and are to join anew.
   void End(const absl::Status& why);
@@ -83,7 +86,7 @@ class GroupService final : public worker::v1::Group::CallbackService {
   };
   using Lock = std::unique_lock<std::mutex>;
 
-  grpc::ServerBidiReactor<worker::v1::JoinRequest, worker::v1::LeaderCommand>* Join(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Join(
       grpc::CallbackServerContext* context) override;
   // Called by the streams.
   absl::Status AddMember(const worker::v1::RankHello& hello, std::shared_ptr<JoinStream> stream);
@@ -102,6 +105,9 @@ class GroupService final : public worker::v1::Group::CallbackService {
 
   const uint32_t world_size_;
   const OnLost on_lost_;
+
+  // Broadcast's own: a message that is used again needs no memory.
+  worker::v1::LeaderCommand step_command_;
 
   std::mutex mutex_;  // guards all below
   std::condition_variable changed_;

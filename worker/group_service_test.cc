@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 
 #include "common/version.h"
@@ -139,6 +140,25 @@ TEST_F(GroupServiceTest, PlansReachAllRanksInOrder) {
   }));
   group_.Close();
   EXPECT_EQ(members[0]->Next().status().code(), absl::StatusCode::kCancelled);
+}
+
+// What a member works on while it runs, and gives up once it has left, is not touched any more.
+TEST_F(GroupServiceTest, AMemberThatHasLeftHearsNothingOfTheEnd) {
+  auto members = FormGroup();
+  for (const bool leaves : {true, false}) {
+    std::atomic<int> num_calls = 0;
+    std::unique_ptr<GroupMember> member = std::move(members.back());
+    members.pop_back();
+    member->Ready({}, [&num_calls] { ++num_calls; });
+    if (leaves) {
+      member->Leave();
+    } else {
+      group_.Close();
+      while (num_calls == 0) std::this_thread::yield();
+    }
+    member.reset();  // waits for the end of the stream
+    EXPECT_EQ(num_calls, leaves ? 0 : 1);
+  }
 }
 
 TEST_F(GroupServiceTest, ARankThatLeavesIsNamed) {

@@ -123,9 +123,9 @@ absl::Status CheckRanges(const WorkerOptions& options) {
                      " is out of range; must be in [1, 1000]"));
   }
   // Written so that NaN fails.
-  if (!(options.sim_time_scale >= 1e-6 && options.sim_time_scale <= 1e6)) {
+  if (!(options.sim_time_scale >= 1e-6 && options.sim_time_scale <= 100)) {
     return absl::InvalidArgumentError(absl::StrCat("--sim_time_scale=", options.sim_time_scale,
-                                                   " is out of range; must be in [1e-6, 1e6]"));
+                                                   " is out of range; must be in [1e-6, 100]"));
   }
   if (options.rank > 0 && options.leader_address.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -1,20 +1,36 @@
 // One bidirectional stream of a gRPC server with a queue of messages to write. gRPC aborts the
-// process if a second write starts before the first is done; the queue keeps them apart.
+// process if a second write starts before the first is done; the queue keeps them apart. To gRPC
+// the messages are bytes: so one may be serialised once for many streams, from a message that the
+// caller uses again and again.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
 
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <utility>
 
+#include "common/status_macros.h"
+
 namespace quartet::worker_service {
 
+inline grpc::ByteBuffer Serialize(const google::protobuf::Message& message) {
+  grpc::ByteBuffer bytes;
+  bool own_buffer = false;
+  const grpc::Status status =
+      grpc::GenericSerialize<grpc::ProtoBufferWriter, google::protobuf::Message>(message, &bytes,
+                                                                                 &own_buffer);
+  QUARTET_CHECK(status.ok());
+  return bytes;
+}
+
 // Thread-safe. Lives until OnDone: create it with std::make_shared, call Begin once, and return it
-// from the service's method. Never call gRPC's StartWrite or Finish directly.
+// from the service's method, which must be a raw one (Service::WithRawCallbackMethod_X). Never call
+// gRPC's StartWrite or Finish directly.
 template <typename Request, typename Response>
-class QueuedStream : public grpc::ServerBidiReactor<Request, Response>,
+class QueuedStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                      public std::enable_shared_from_this<QueuedStream<Request, Response>> {
  public:
   // A peer that leaves this many messages unread is cut off.
@@ -24,11 +40,13 @@ class QueuedStream : public grpc::ServerBidiReactor<Request, Response>,
 
   void Begin() {
     self_ = this->shared_from_this();
-    this->StartRead(&request_);
+    this->StartRead(&bytes_);
   }
 
   // Queues a message; dropped if the stream is closed or broken.
-  void Write(Response response) {
+  void Write(const Response& response) { WriteBytes(Serialize(response)); }
+  // The same with a Response that Serialize has turned into bytes; copies share them.
+  void WriteBytes(grpc::ByteBuffer response) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       if (is_closed_) return;
@@ -67,8 +85,10 @@ class QueuedStream : public grpc::ServerBidiReactor<Request, Response>,
  private:
   void OnReadDone(bool ok) final {
     if (ok) {
-      const grpc::Status status = OnMessage(request_);
-      if (status.ok()) return this->StartRead(&request_);
+      const grpc::Status status =
+          Parse() ? OnMessage(request_)
+                  : grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "the message can't be parsed");
+      if (status.ok()) return this->StartRead(&bytes_);
       Close(status);
     } else {
       Close(grpc::Status::OK);
@@ -77,7 +97,7 @@ class QueuedStream : public grpc::ServerBidiReactor<Request, Response>,
   }
 
   void OnWriteDone(bool ok) final {
-    const Response* next = nullptr;
+    const grpc::ByteBuffer* next = nullptr;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       queue_.pop_front();
@@ -98,14 +118,20 @@ class QueuedStream : public grpc::ServerBidiReactor<Request, Response>,
 
   void OnDone() final { self_.reset(); }
 
+  bool Parse() {
+    grpc::ProtoBufferReader reader(&bytes_);
+    return reader.status().ok() && request_.ParseFromZeroCopyStream(&reader);
+  }
+
   grpc::CallbackServerContext* const context_;
+  grpc::ByteBuffer bytes_;  // of the message that is being read
   Request request_;
   std::shared_ptr<QueuedStream> self_;
   std::mutex mutex_;
-  std::deque<Response> queue_;  // guarded by mutex_, but for the front, which gRPC reads
-  bool is_writing_ = false;     // guarded by mutex_
-  bool is_closed_ = false;      // guarded by mutex_
-  grpc::Status status_;         // set once, when is_closed_ is
+  std::deque<grpc::ByteBuffer> queue_;  // guarded by mutex_, but for the front, which gRPC reads
+  bool is_writing_ = false;             // guarded by mutex_
+  bool is_closed_ = false;              // guarded by mutex_
+  grpc::Status status_;                 // set once, when is_closed_ is
 };
 
 }  // namespace quartet::worker_service

@@ -100,13 +100,14 @@ absl::StatusOr<engine::SequenceRequest> ToSequenceRequest(
   ASSIGN_OR_RETURN(request.sampling, ToSamplingParams(submit.sampling(), defaults));
   request.priority = submit.priority();
   request.cache_salt = submit.cache_salt();
+  request.tenant = submit.tenant();
   request.timeout_ms = submit.timeout_ms();
   ASSIGN_OR_RETURN(request.eos_token_ids, ToIds("eos_token_ids", submit.eos_token_ids()));
   return request;
 }
 
-worker::v1::SequenceEvent ToProto(const engine::SequenceEvent& event) {
-  worker::v1::SequenceEvent proto;
+void ToProto(const engine::SequenceEvent& event, worker::v1::SequenceEvent* to) {
+  worker::v1::SequenceEvent& proto = *to;
   proto.set_sequence_id(event.sequence_id);
   proto.mutable_token_ids()->Add(event.token_ids.begin(), event.token_ids.end());
   for (const auto& logprobs : event.logprobs) SetPositionLogprobs(logprobs, proto.add_logprobs());
@@ -116,14 +117,14 @@ worker::v1::SequenceEvent ToProto(const engine::SequenceEvent& event) {
   proto.set_finish_reason(ToProto(event.finish_reason));
   if (event.stop_token_id.has_value()) proto.set_stop_token_id(*event.stop_token_id);
   proto.set_cached_tokens(event.cached_tokens);
+  if (event.error.ok()) return;
   // absl's codes are google.rpc.Code's.
   proto.set_error_code(static_cast<int32_t>(event.error.code()));
   proto.set_error_message(std::string(event.error.message()));
-  return proto;
 }
 
-worker::v1::StepPlan ToProto(const engine::StepPlan& plan) {
-  worker::v1::StepPlan proto;
+void ToProto(const engine::StepPlan& plan, worker::v1::StepPlan* to_plan) {
+  worker::v1::StepPlan& proto = *to_plan;
   const auto set = [](const std::vector<int32_t>& from, auto* to) {
     to->Add(from.begin(), from.end());
   };
@@ -140,7 +141,6 @@ worker::v1::StepPlan ToProto(const engine::StepPlan& plan) {
     to->set_first(static_cast<uint32_t>(update.first));
     set(update.blocks, to->mutable_blocks());
   }
-  return proto;
 }
 
 engine::StepPlan ToStepPlan(const worker::v1::StepPlan& proto) {

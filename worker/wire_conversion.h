@@ -18,9 +18,9 @@ namespace quartet::worker_service {
 absl::StatusOr<engine::SequenceRequest> ToSequenceRequest(
     const worker::v1::Submit& submit, const quartet::v1::SamplingParams& defaults);
 
-worker::v1::SequenceEvent ToProto(const engine::SequenceEvent& event);
-
-worker::v1::StepPlan ToProto(const engine::StepPlan& plan);
+// Fill an empty message. A message that was used before and cleared has its memory already.
+void ToProto(const engine::SequenceEvent& event, worker::v1::SequenceEvent* to);
+void ToProto(const engine::StepPlan& plan, worker::v1::StepPlan* to);
 engine::StepPlan ToStepPlan(const worker::v1::StepPlan& plan);
 
 quartet::v1::SamplingParams ToProto(const model::GenerationConfig& generation);

@@ -114,6 +114,7 @@ class TileRunner {
     float* scratch = context_.thread_scratch[thread].data();
     const Part total = PartAt(scratch);
     const Part part = PartAt(scratch + PartFloats(head_dim_));
+    if (context_.paths != nullptr) CountPath(&context_.paths->attention_whole[SplitClass(tile)]);
     CopyQueries(tile, scratch);
     RunSplit(tile, 0, scratch, total);
     for (int64_t split = 1; split < tile.num_splits; ++split) {
@@ -132,6 +133,7 @@ class TileRunner {
   // `parts`: the results of RunOneSplit for all splits of the tile, PartFloats apart.
   void MergeSplits(const Tile& tile, float* parts) {
     const Part total = PartAt(parts);
+    if (context_.paths != nullptr) CountPath(&context_.paths->attention_apart[SplitClass(tile)]);
     for (int64_t split = 1; split < tile.num_splits; ++split) {
       Merge(tile, split, PartAt(parts + split * PartFloats(head_dim_)), total);
     }
@@ -139,6 +141,10 @@ class TileRunner {
   }
 
  private:
+  static int64_t SplitClass(const Tile& tile) {
+    return std::min<int64_t>(tile.num_splits, PathCounters::kManySplits);
+  }
+
   // Where the parts of a thread's scratch begin.
   T* Queries(float* scratch) const {
     return reinterpret_cast<T*>(scratch + 2 * PartFloats(head_dim_));
@@ -191,12 +197,15 @@ class TileRunner {
     auto* probabilities = reinterpret_cast<uint16_t*>(
         scores + static_cast<int64_t>(kMaxAttentionRows) * kSplitTokens);
     kernel_({Queries(scratch), tile.rows, head_dim_, args_.scale, keys, values, visible,
-             max_visible, q_f32, scores, probabilities, out.max, out.sum, out.acc});
+             max_visible, q_f32, scores, probabilities, out.max, out.sum, out.acc, context_.paths});
   }
 
   void Merge(const Tile& tile, int64_t split, const Part& part, const Part& total) {
     for (int row = 0; row < tile.rows; ++row) {
-      if (VisibleInSplit(tile, row, split) == 0) continue;
+      if (VisibleInSplit(tile, row, split) == 0) {
+        if (context_.paths != nullptr) CountPath(&context_.paths->attention_unseen_splits);
+        continue;
+      }
       const int64_t acc = static_cast<int64_t>(row) * head_dim_;
       context_.kernels.attention_merge(part.max[row], part.sum[row], part.acc + acc, head_dim_,
                                        total.max + row, total.sum + row, total.acc + acc);

@@ -49,6 +49,10 @@ void ScoreRowsBf16(const AttentionSplitArgs<uint16_t>& args, int row) {
   const int blocks = (args.max_visible + kCacheTokens - 1) / kCacheTokens;
   const uint16_t* q = args.q + static_cast<int64_t>(row) * args.head_dim;
   float* scores = args.scores + row * kSplitTokens;
+  if (args.paths != nullptr) {
+    if (blocks >= 2) CountPath(&args.paths->attention_score_pairs[kRows]);
+    if (blocks % 2 != 0) CountPath(&args.paths->attention_score_singles[kRows]);
+  }
   int block = 0;
   for (; block + 2 <= blocks; block += 2) ScoreTileBf16<kRows, 2>(args, q, block, scores);
   if (block < blocks) ScoreTileBf16<kRows, 1>(args, q, block, scores);
@@ -57,6 +61,11 @@ void ScoreRowsBf16(const AttentionSplitArgs<uint16_t>& args, int row) {
 // acc = probabilities times values, for rows from `row` on.
 template <int kRows>
 void ValueRowsBf16(const AttentionSplitArgs<uint16_t>& args, int row) {
+  static_assert(kAttentionTileRows <= PathCounters::kMaxTileRows);
+  if (args.paths != nullptr) {
+    CountPath(&args.paths->attention_value_tiles[kRows]);
+    if (args.max_visible % 2 != 0) CountPath(&args.paths->attention_odd_tokens);
+  }
   const uint16_t* p = args.probabilities + row * kSplitTokens;
   float* acc = args.acc + static_cast<int64_t>(row) * args.head_dim;
   const int full_pairs = args.max_visible / 2;

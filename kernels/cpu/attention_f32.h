@@ -92,6 +92,7 @@ constexpr int DimensionStride(const float*) { return 1; }
 
 template <int kRows, typename T>
 void ValueTile(const AttentionSplitArgs<T>& args, const float* p, float* acc) {
+  if (args.paths != nullptr) CountPath(&args.paths->attention_f32_value_tiles[kRows]);
   for (int d = 0; d < args.head_dim; d += kLanes) {
     const int count = args.head_dim - d;
     F32 sums[kRows] = {};
@@ -150,19 +151,23 @@ void Softmax(const AttentionSplitArgs<T>& args, uint16_t* probabilities) {
   }
 }
 
+// Scores of rows [row, row + kRows) against one block.
+template <int kRows, typename T>
+void ScoreTile(const AttentionSplitArgs<T>& args, const float* q, int row, int block) {
+  if (args.paths != nullptr) CountPath(&args.paths->attention_f32_score_tiles[kRows]);
+  ScoreBlock<kRows>(q + row * args.head_dim, args.head_dim, args.keys[block],
+                    args.scores + row * kSplitTokens + block * kCacheTokens);
+}
+
 template <typename T>
 void AttentionWithF32(const AttentionSplitArgs<T>& args, const float* q) {
   const int blocks = (args.max_visible + kCacheTokens - 1) / kCacheTokens;
   for (int block = 0; block < blocks; ++block) {
     int r = 0;
     for (; r + kRowsPerTile <= args.rows; r += kRowsPerTile) {
-      ScoreBlock<kRowsPerTile>(q + r * args.head_dim, args.head_dim, args.keys[block],
-                               args.scores + r * kSplitTokens + block * kCacheTokens);
+      ScoreTile<kRowsPerTile>(args, q, r, block);
     }
-    for (; r < args.rows; ++r) {
-      ScoreBlock<1>(q + r * args.head_dim, args.head_dim, args.keys[block],
-                    args.scores + r * kSplitTokens + block * kCacheTokens);
-    }
+    for (; r < args.rows; ++r) ScoreTile<1>(args, q, r, block);
   }
   Softmax(args, nullptr);
   int r = 0;

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/layout.h"
+#include "kernels/cpu/path_counters.h"
 
 namespace quartet::kernels::cpu {
 
@@ -21,6 +22,7 @@ struct MatmulPanelArgs {
   int64_t out_stride;
   int64_t rows;
   int cols;
+  PathCounters* paths = nullptr;
 };
 
 // One split of the cache for up to kMaxAttentionRows query rows that share a KV head.
@@ -40,6 +42,7 @@ struct AttentionSplitArgs {
   float* max;               // out [rows]: the largest scaled score; 0 if the row sees nothing
   float* sum;               // out [rows]: sum of exp(score - max)
   float* acc;               // out [rows, head_dim]: sum of exp(score - max) * value
+  PathCounters* paths = nullptr;
 };
 
 struct KernelTable {

@@ -41,7 +41,7 @@ Cut CutOf(const MatmulArgs& args, int num_threads) {
 
 template <typename T>
 void RunTask(const MatmulArgs& args, const Cut& cut, int64_t task, const T* x,
-             void (*kernel)(const MatmulPanelArgs<T>&)) {
+             void (*kernel)(const MatmulPanelArgs<T>&), PathCounters* paths) {
   const int64_t cols = args.weight.cols;
   const int64_t first_row = task % cut.num_row_blocks * cut.rows_per_task;
   const int64_t first_panel = task / cut.num_row_blocks * cut.panels_per_task;
@@ -53,11 +53,15 @@ void RunTask(const MatmulArgs& args, const Cut& cut, int64_t task, const T* x,
   panel_args.num_pairs = segment_pairs;
   panel_args.out_stride = args.weight.rows;
   panel_args.rows = std::min(cut.rows_per_task, args.num_tokens - first_row);
+  panel_args.paths = paths;
   for (int64_t panel = first_panel; panel < end_panel; ++panel) {
     const int64_t column = panel * kPanelColumns;
     const uint16_t* weights =
         args.weight.data.As<const uint16_t>().raw() + panel * PanelElements(cols);
     panel_args.cols = static_cast<int>(std::min<int64_t>(kPanelColumns, args.weight.rows - column));
+    if (paths != nullptr && panel_args.cols < kPanelColumns) {
+      CountPath(&paths->matmul_ragged_panels);
+    }
     for (int64_t segment = 0; segment < args.num_segments; ++segment) {
       panel_args.x = x + first_row * cols + segment * 2 * segment_pairs;
       panel_args.panel = weights + segment * segment_pairs * 2 * kPanelColumns;
@@ -72,13 +76,19 @@ template <typename T>
 void Run(Context& context, const MatmulArgs& args, const T* x,
          void (*kernel)(const MatmulPanelArgs<T>&)) {
   const Cut cut = CutOf(args, context.pool.num_threads());
-  context.pool.ParallelFor(cut.num_panel_groups * cut.num_row_blocks,
-                           [&](int64_t task, int) { RunTask(args, cut, task, x, kernel); });
+  if (context.paths != nullptr) {
+    if (args.num_segments > 1) CountPath(&context.paths->matmul_segmented);
+    if (cut.num_row_blocks > 1) CountPath(&context.paths->matmul_row_blocks);
+  }
+  context.pool.ParallelFor(cut.num_panel_groups * cut.num_row_blocks, [&](int64_t task, int) {
+    RunTask(args, cut, task, x, kernel, context.paths);
+  });
 }
 
 // bf16 activations as f32, for instruction sets without a bf16 product.
 const float* Expand(Context& context, const uint16_t* x, int64_t size) {
   constexpr int64_t kGrain = 16384;
+  if (context.paths != nullptr) CountPath(&context.paths->matmul_expanded);
   if (static_cast<int64_t>(context.expanded.size()) < size) context.expanded.resize(size);
   float* out = context.expanded.data();
   context.pool.ParallelForRange(size, kGrain, [&](int64_t begin, int64_t end, int) {

@@ -32,6 +32,10 @@ constexpr int kOwnPanelDistance = 1024;  // elements
 
 template <int kRows, Prefetch kPrefetch>
 void MatmulTileBf16(const MatmulPanelArgs<uint16_t>& args, const uint16_t* x, float* out) {
+  static_assert(kTileRowsBf16 <= PathCounters::kMaxTileRows);
+  if (args.paths != nullptr) {
+    CountPath(&args.paths->matmul_bf16_tiles[static_cast<int>(kPrefetch)][kRows]);
+  }
   const __mmask16 mask0 = args.cols >= 16 ? 0xffff : (1u << args.cols) - 1;
   const __mmask16 mask1 =
       args.cols <= 16 ? 0 : static_cast<__mmask16>((1u << (args.cols - 16)) - 1);

@@ -50,6 +50,8 @@ QUARTET_INLINE void MatmulColumnsF32(const MatmulPanelArgs<float>& args, const f
 
 template <int kRows>
 void MatmulTileF32(const MatmulPanelArgs<float>& args, const float* x, float* out) {
+  static_assert(kTileRowsF32 <= PathCounters::kMaxTileRows);
+  if (args.paths != nullptr) CountPath(&args.paths->matmul_f32_tiles[kRows]);
   constexpr int kVectors = kRows <= kFewRows ? kPanelVectors : 2;
   for (int column = 0; column < args.cols; column += kVectors * kLanes) {
     MatmulColumnsF32<kRows, kVectors>(args, x, out, column);

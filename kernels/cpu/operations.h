@@ -23,6 +23,7 @@ struct Context {
   std::vector<float> expanded;                     // bf16 activations as f32
   std::vector<std::vector<float>> thread_scratch;  // one for each thread of the pool
   std::vector<float> attention_parts;              // results of splits that are computed apart
+  PathCounters* paths = nullptr;                   // what the operations count in; null: nothing
 };
 
 // All return INVALID_ARGUMENT for shapes that don't fit together.

@@ -117,6 +117,9 @@ absl::Status RopeAndCache(Context& context, const RopeAndCacheArgs& args) {
                                                      " of a cache of ", num_slots, " slots"));
     }
   }
+  if (context.paths != nullptr) {
+    CountPath(args.bias ? &context.paths->ropes_with_bias : &context.paths->ropes_without_bias);
+  }
   const int64_t head_dim = args.cache.head_dim;
   context.thread_scratch.resize(context.pool.num_threads());
   for (std::vector<float>& scratch : context.thread_scratch) {

@@ -31,6 +31,9 @@ OutRow RowOf(const Activation& activation, int64_t row, int64_t width) {
 }  // namespace
 
 absl::Status AddRmsNorm(Context& context, const AddRmsNormArgs& args) {
+  if (context.paths != nullptr) {
+    CountPath(args.delta ? &context.paths->norms_after_adding : &context.paths->norms_alone);
+  }
   const int64_t width = args.hidden_size;
   context.pool.ParallelForRange(
       args.num_tokens, RowGrain(width), [&](int64_t begin, int64_t end, int) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes a bf16 GGUF of Qwen2.5-0.5B's shape with random weights, which Quartet and llama.cpp both load.
+"""Writes a bf16 GGUF of Qwen2.5-0.5B's shape (or a small one) with random weights, which Quartet and llama.cpp both load.
 
-Run: make_random_gguf.py OUT.gguf [--tokenizer DIR]
+Run: make_random_gguf.py OUT.gguf [--shape 0.5b|small] [--tokenizer DIR]
 Speed does not depend on the values, so the weights are noise of a fixed seed; the tokenizer is Qwen2.5's own, from
 ${QUARTET_CACHE}/models/qwen2.5-tokenizer, where `deploy/local/setup --tests` puts it.
 """
@@ -14,7 +14,12 @@ import gguf
 import numpy as np
 
 SEED = 20240919
-SHAPE = dict(layers=24, hidden=896, heads=14, kv_heads=2, head_dim=64, intermediate=4864, vocab=151936, context=32768)
+SHAPES = {
+    "0.5b": dict(layers=24, hidden=896, heads=14, kv_heads=2, head_dim=64, intermediate=4864, vocab=151936, context=32768),
+    # 32k tokens of context in seconds on a CPU.
+    "small": dict(layers=2, hidden=256, heads=4, kv_heads=2, head_dim=64, intermediate=768, vocab=151936, context=32768),
+}
+SHAPE = dict(SHAPES["0.5b"])  # main may choose another
 
 
 def cache_dir() -> pathlib.Path:
@@ -80,9 +85,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out")
     parser.add_argument("--tokenizer", type=pathlib.Path, default=cache_dir() / "models/qwen2.5-tokenizer")
+    parser.add_argument("--shape", choices=SHAPES, default="0.5b")
     arguments = parser.parse_args()
+    SHAPE.update(SHAPES[arguments.shape])
     writer = gguf.GGUFWriter(arguments.out, "qwen2")
-    writer.add_name("random-qwen2.5-0.5b")
+    writer.add_name(f"random-qwen2.5-{arguments.shape}")
     writer.add_block_count(SHAPE["layers"])
     writer.add_context_length(SHAPE["context"])
     writer.add_embedding_length(SHAPE["hidden"])

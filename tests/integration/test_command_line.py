@@ -84,8 +84,36 @@ def test_bench_counts_what_it_asked_for(server, tmp_path, load):
     assert "time to first token" in result.stdout and "p99" in result.stdout
 
 
+def test_bench_loads_the_http_api_too(server, tmp_path):
+    report_file, trace_file = tmp_path / "report.json", tmp_path / "trace.jsonl"
+    result = quartet("bench", f"--address={server.url}", "--num_requests=8", "--prompt_tokens=20", "--output_tokens=10", "--concurrency=4",
+                     f"--json={report_file}", f"--trace={trace_file}")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(report_file.read_text())
+    assert (report["num_failed"], report["num_cut"], report["output_tokens"]) == (0, 0, 80)
+    # Words, of one token each for the most part.
+    assert 150 <= report["prompt_tokens"] <= 320
+    trace = [json.loads(line) for line in trace_file.read_text().splitlines()]
+    assert len(trace) == 8
+    for request in trace:
+        assert request["ok"] and request["output_tokens"] == 10
+        assert request["sent_s"] < request["token_times_s"][0] <= request["token_times_s"][-1] <= request["finished_s"]
+
+
+def test_bench_breaks_off_what_runs_when_its_time_is_over(server, tmp_path):
+    file = tmp_path / "report.json"
+    result = quartet("bench", f"--address={server.url}", "--num_requests=1000000", "--output_tokens=4000", "--concurrency=4", "--duration_s=2",
+                     f"--json={file}")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(file.read_text())
+    assert report["num_failed"] == 0 and report["num_cut"] == 4 and report["output_tokens"] > 0
+
+
 def test_bench_reports_failures():
     assert quartet("bench", "--address=127.0.0.1:1").returncode == 1
+    assert quartet("bench", "--address=http://127.0.0.1:1").returncode == 1
+    result = quartet("bench", "--address=http://localhost")
+    assert result.returncode != 0 and "http://HOST:PORT" in result.stderr
 
 
 def test_doctor_finds_this_machine_fit_or_names_what_is_missing():

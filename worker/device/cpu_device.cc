@@ -26,8 +26,8 @@ constexpr int kMaxThreads = 1024;
 // Runs each operation at once; Wait() has nothing to wait for.
 class CpuQueue : public Queue {
  public:
-  CpuQueue(const cpu::KernelTable& table, cpu::ThreadPool& pool)
-      : context_{table, pool, {}, {}, {}} {}
+  CpuQueue(const cpu::KernelTable& table, cpu::ThreadPool& pool, cpu::PathCounters* paths)
+      : context_{table, pool, {}, {}, {}, paths} {}
 
   absl::Status Upload(kernels::DevicePtr<void> to, const void* from, int64_t bytes) override {
     std::memcpy(to.raw(), from, static_cast<size_t>(bytes));
@@ -80,7 +80,8 @@ class CpuQueue : public Queue {
 
 class CpuDevice : public Device {
  public:
-  CpuDevice(const cpu::KernelTable& table, int num_threads) : table_(table), pool_(num_threads) {}
+  CpuDevice(const cpu::KernelTable& table, int num_threads, cpu::PathCounters* paths)
+      : table_(table), pool_(num_threads), paths_(paths) {}
 
   std::string kind() const override { return "cpu"; }
   std::string numerics_id() const override {
@@ -99,7 +100,9 @@ class CpuDevice : public Device {
     return allocator_.Allocate(bytes);
   }
   int64_t AvailableBytes() const override { return AvailableMemoryBytes(); }
-  std::unique_ptr<Queue> NewQueue() override { return std::make_unique<CpuQueue>(table_, pool_); }
+  std::unique_ptr<Queue> NewQueue() override {
+    return std::make_unique<CpuQueue>(table_, pool_, paths_);
+  }
 
   int64_t PackedBytes(int64_t rows, int64_t cols) const override {
     return cpu::PackedBytes(rows, cols);
@@ -116,6 +119,7 @@ class CpuDevice : public Device {
  private:
   const cpu::KernelTable& table_;
   cpu::ThreadPool pool_;
+  cpu::PathCounters* const paths_;
   CpuMemoryAllocator allocator_;
 };
 
@@ -129,7 +133,8 @@ absl::StatusOr<std::unique_ptr<Device>> NewCpuDevice(const CpuDeviceOptions& opt
   ASSIGN_OR_RETURN(const cpu::InstructionSet instruction_set,
                    cpu::ParseInstructionSet(options.instruction_set));
   const int num_threads = options.num_threads > 0 ? options.num_threads : UsableCores();
-  return std::unique_ptr<Device>(new CpuDevice(cpu::KernelsFor(instruction_set), num_threads));
+  return std::unique_ptr<Device>(
+      new CpuDevice(cpu::KernelsFor(instruction_set), num_threads, options.path_counters));
 }
 
 }  // namespace quartet::device

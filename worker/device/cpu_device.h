@@ -7,6 +7,10 @@
 #include "absl/status/statusor.h"
 #include "worker/device/device.h"
 
+namespace quartet::kernels::cpu {
+struct PathCounters;
+}
+
 namespace quartet::device {
 
 struct CpuDeviceOptions {
@@ -14,6 +18,8 @@ struct CpuDeviceOptions {
   int num_threads = 0;
   // "auto", "avx512", "avx2" or "portable".
   std::string instruction_set = "auto";
+  // Where the kernels count which paths they took, for tests; must outlive the device.
+  kernels::cpu::PathCounters* path_counters = nullptr;
 };
 
 // Returns INVALID_ARGUMENT if the instruction set is unknown, FAILED_PRECONDITION if this CPU lacks

@@ -1,14 +1,28 @@
 #include "worker/engine/engine.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/logging.h"
 #include "common/status_macros.h"
+#include "worker/engine/request_validation.h"
 
 namespace quartet::engine {
 namespace {
+
+// When the next step is planned: after this part of the running step's predicted time, less what
+// planning takes.
+constexpr double kPlanAfter = 0.8;
+constexpr absl::Duration kPlanTime = absl::Microseconds(500);
+
+absl::Duration ThreadCpuTime() {
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return absl::DurationFromTimespec(time);
+}
 
 StepLimits LimitsOf(const EngineOptions& options) {
   return {options.vocab_size, options.scheduler.num_blocks, options.scheduler.max_num_seqs,
@@ -22,15 +36,6 @@ SequenceEvent ErrorEvent(uint64_t sequence_id, absl::Status error) {
   return event;
 }
 
-absl::Status CheckIds(absl::string_view field, const std::vector<int32_t>& ids, int64_t limit) {
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] >= 0 && ids[i] < limit) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(field, "[", i, "] is ", ids[i], ", but the model has the ids below ", limit));
-  }
-  return absl::OkStatus();
-}
-
 PositionLogprobs LogprobsOf(kernels::SampledToken token) {
   return {token.logprob, std::move(token.top)};
 }
@@ -40,17 +45,18 @@ PositionLogprobs LogprobsOf(kernels::SampledToken token) {
 Engine::Engine(const EngineOptions& options, model::Model* model, StepWatchdog* watchdog,
                EngineCallbacks callbacks)
     : options_(options),
-      model_(model),
-      watchdog_(watchdog),
       callbacks_(std::move(callbacks)),
       scheduler_(options.scheduler),
-      mirror_(LimitsOf(options), options.epoch) {
+      mirror_(LimitsOf(options), options.epoch),
+      runner_(options.vocab_size, model, watchdog),
+      row_of_slot_(options.scheduler.max_num_seqs, -1) {
   PublishLoad();
 }
 
 Engine::~Engine() { Stop(); }
 
 void Engine::Start() {
+  runner_.SetMode(StepRunner::Mode::kThread);
   thread_ = std::thread([this] { Loop(); });
 }
 
@@ -61,28 +67,15 @@ void Engine::Stop() {
   }
   work_.notify_all();
   if (thread_.joinable()) thread_.join();
-}
-
-absl::Status Engine::Validate(const SequenceRequest& request) const {
-  if (request.prompt_ids.empty()) {
-    return absl::InvalidArgumentError("prompt_ids is empty: the model needs at least one token");
-  }
-  RETURN_IF_ERROR(CheckIds("prompt_ids", request.prompt_ids, options_.vocab_size));
-  RETURN_IF_ERROR(CheckIds("output_ids", request.output_ids, options_.vocab_size));
-  RETURN_IF_ERROR(CheckIds("eos_token_ids", request.eos_token_ids, options_.vocab_size));
-  RETURN_IF_ERROR(ValidateSamplingParams(request.sampling, options_.vocab_size));
-  if (static_cast<int64_t>(request.output_ids.size()) >= request.sampling.max_tokens) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("output_ids has ", request.output_ids.size(), " ids and max_tokens is ",
-                     request.sampling.max_tokens, ": nothing is left to generate"));
-  }
-  return Scheduler::CheckFits(request, options_.scheduler);
+  runner_.Stop();
 }
 
 absl::Status Engine::Submit(SequenceRequest request) {
   request.eos_token_ids.insert(request.eos_token_ids.end(), options_.eos_token_ids.begin(),
                                options_.eos_token_ids.end());
-  RETURN_IF_ERROR(Validate(request));
+  RETURN_IF_ERROR(ValidateRequest(request, options_.vocab_size, options_.scheduler));
+  const int64_t num_tokens =
+      static_cast<int64_t>(request.prompt_ids.size() + request.output_ids.size());
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!failure_.ok()) return failure_;
@@ -92,8 +85,17 @@ absl::Status Engine::Submit(SequenceRequest request) {
                                                        " sequences wait, --max_waiting is ",
                                                        options_.max_waiting, "; try again later"));
     }
+    // One that waits alone is taken however long it is.
+    const int64_t waiting_tokens = load_.num_waiting_tokens + num_submitted_tokens_;
+    if (waiting > 0 && waiting_tokens + num_tokens > options_.max_waiting_tokens) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the queue is full: ", waiting_tokens, " tokens of prompts wait and ",
+                       num_tokens, " would join them, --max_waiting_tokens is ",
+                       options_.max_waiting_tokens, "; try again later"));
+    }
     inbox_.emplace_back(std::move(request));
     ++num_submitted_;
+    num_submitted_tokens_ += num_tokens;
   }
   work_.notify_one();
   return absl::OkStatus();
@@ -141,6 +143,7 @@ EngineLoad Engine::load() const {
   std::lock_guard<std::mutex> lock(mutex_);
   EngineLoad load = load_;
   load.num_waiting += num_submitted_;
+  load.num_waiting_tokens += num_submitted_tokens_;
   return load;
 }
 
@@ -150,44 +153,67 @@ void Engine::PublishLoad() {
   load_.num_waiting = scheduler_.num_waiting();
   load_.num_used_blocks = scheduler_.block_pool().num_used();
   load_.num_blocks = scheduler_.block_pool().num_blocks();
-  load_.num_steps = step_;
-  load_.num_preemptions = scheduler_.num_preemptions();
+  load_.num_waiting_tokens = scheduler_.num_waiting_tokens();
+  load_.num_cached_blocks = scheduler_.prefix_cache().num_cached();
+  load_.num_partial_prompts = num_partial_prompts_;
+  load_.num_steps = committed_;
+  load_.counters = scheduler_.counters();
 }
 
 bool Engine::WaitForWork() {
   std::unique_lock<std::mutex> lock(mutex_);
   work_.wait(lock, [this] {
-    return stopping_ || probe_wanted_ || !failure_.ok() || !inbox_.empty() || !scheduler_.empty();
+    return stopping_ || probe_wanted_ || !failure_.ok() || !inbox_.empty() || !scheduler_.empty() ||
+           !outstanding_.empty();
   });
   return !stopping_;
 }
 
 void Engine::Loop() {
   while (WaitForWork()) {
+    WaitForPlanningTime();
     if (!RunStep().ok()) return;
   }
 }
 
+void Engine::WaitForPlanningTime() {
+  if (outstanding_.empty()) return;
+  const Outstanding& running = outstanding_.front();
+  const absl::Duration predicted = scheduler_.PredictedDuration(running.step);
+  runner_.WaitUntil(std::max(running.launched, last_ended_) + kPlanAfter * predicted - kPlanTime);
+}
+
 absl::StatusOr<bool> Engine::RunStep() {
-  absl::Status status = failure();
   EventMap events;
-  ScheduledStep step;
-  std::vector<kernels::SampledToken> tokens;
-  if (status.ok()) {
-    TakeCommands(&events);
-    ExpireSequences(&events);
-    step = scheduler_.Schedule();
-    // The load counts the sequences in the step while it runs.
-    PublishLoad();
-    const bool probes = TakeProbe();
-    if (probes || !step.sequences.empty()) status = Execute(MakePlan(step), step, &tokens);
+  absl::StatusOr<bool> has_worked = false;
+  if (absl::Status status = failure(); status.ok()) {
+    has_worked = Advance(&events);
+  } else {
+    has_worked = std::move(status);
   }
-  if (status.ok() && !step.sequences.empty()) Commit(step, std::move(tokens), &events);
   PublishLoad();
   Emit(std::move(events));
-  if (status.ok()) return !step.sequences.empty();
-  FailAll(status);
+  if (has_worked.ok()) return has_worked;
+  FailAll(has_worked.status());
   return failure();
+}
+
+absl::StatusOr<bool> Engine::Advance(EventMap* events) {
+  TakeCommands(events);
+  ExpireSequences(events);
+  ScheduledStep step = scheduler_.Schedule();
+  num_partial_prompts_ = std::count_if(step.sequences.begin(), step.sequences.end(),
+                                       [](const ScheduledSequence& s) { return !s.samples; });
+  // The load counts the sequences in the step while it runs.
+  PublishLoad();
+  const bool probes = TakeProbe() && outstanding_.empty();
+  const bool is_planned = probes || !step.sequences.empty();
+  if (is_planned) RETURN_IF_ERROR(Launch(std::move(step)));
+  if (outstanding_.size() > 1 || (!is_planned && !outstanding_.empty())) {
+    RETURN_IF_ERROR(CommitOldest(events));
+    return true;
+  }
+  return is_planned;
 }
 
 void Engine::TakeCommands(EventMap* events) {
@@ -197,14 +223,16 @@ void Engine::TakeCommands(EventMap* events) {
     commands.swap(inbox_);
     // Counted as waiting from here on, without a gap in which they count nowhere.
     load_.num_waiting += std::exchange(num_submitted_, 0);
+    load_.num_waiting_tokens += std::exchange(num_submitted_tokens_, 0);
   }
   for (Command& command : commands) {
     if (auto* request = std::get_if<SequenceRequest>(&command)) {
       AddSequence(std::move(*request), events);
     } else if (auto* cancel = std::get_if<CancelCommand>(&command)) {
-      scheduler_.Remove(cancel->key);
+      Retire(scheduler_.Remove(cancel->key));
     } else {
-      scheduler_.RemoveClient(std::get<DetachCommand>(command).client_id);
+      const uint64_t client_id = std::get<DetachCommand>(command).client_id;
+      for (auto& sequence : scheduler_.RemoveClient(client_id)) Retire(std::move(sequence));
     }
   }
 }
@@ -213,7 +241,7 @@ void Engine::AddSequence(SequenceRequest request, EventMap* events) {
   const SequenceKey key = request.key;
   if (scheduler_.Contains(key)) {
     // Events of the two could not be told apart, so both end.
-    scheduler_.Remove(key);
+    Retire(scheduler_.Remove(key));
     (*events)[key.client_id].push_back(ErrorEvent(
         key.sequence_id,
         absl::AlreadyExistsError(absl::StrCat("sequence_id ", key.sequence_id,
@@ -224,7 +252,7 @@ void Engine::AddSequence(SequenceRequest request, EventMap* events) {
 }
 
 void Engine::ExpireSequences(EventMap* events) {
-  for (const auto& sequence : scheduler_.RemoveExpired(options_.clock())) {
+  for (auto& sequence : scheduler_.RemoveExpired(options_.clock())) {
     const SequenceRequest& request = sequence->request();
     (*events)[request.key.client_id].push_back(ErrorEvent(
         request.key.sequence_id, absl::DeadlineExceededError(absl::StrCat(
@@ -233,50 +261,109 @@ void Engine::ExpireSequences(EventMap* events) {
                                      sequence->has_sent_event || !request.output_ids.empty()
                                          ? ""
                                          : " (it was still waiting or reading its prompt)"))));
+    Retire(std::move(sequence));
   }
 }
 
-StepPlan Engine::MakePlan(const ScheduledStep& step) {
+void Engine::Retire(std::unique_ptr<Sequence> sequence) {
+  if (sequence != nullptr && !outstanding_.empty()) {
+    retired_.emplace_back(step_, std::move(sequence));
+  }
+}
+
+StepPlan Engine::MakePlan(const ScheduledStep& step, std::vector<int32_t>* sampled_rows) {
   StepPlan plan;
   plan.step = ++step_;
   plan.epoch = options_.epoch;
   plan.block_updates = step.block_updates;
+  std::vector<int32_t> row_of_slot(row_of_slot_.size(), -1);
+  int32_t num_rows = 0;
   for (const ScheduledSequence& scheduled : step.sequences) {
     const Sequence& sequence = *scheduled.sequence;
-    const auto first = sequence.tokens().begin() + sequence.num_computed_tokens;
-    plan.token_ids.insert(plan.token_ids.end(), first, first + scheduled.num_new_tokens);
+    const int64_t end = scheduled.first_position + scheduled.num_new_tokens;
+    for (int64_t i = scheduled.first_position; i < end; ++i) {
+      if (i < sequence.num_tokens()) {
+        plan.token_ids.push_back(sequence.tokens()[i]);
+      } else {
+        plan.token_ids.push_back(kSampledToken);
+        sampled_rows->push_back(row_of_slot_[sequence.slot]);
+      }
+    }
     plan.slots.push_back(sequence.slot);
     plan.num_new_tokens.push_back(static_cast<int32_t>(scheduled.num_new_tokens));
-    plan.num_cached_tokens.push_back(static_cast<int32_t>(sequence.num_computed_tokens));
+    plan.num_cached_tokens.push_back(static_cast<int32_t>(scheduled.first_position));
     plan.num_logits.push_back(static_cast<int32_t>(scheduled.num_logits));
+    num_rows += static_cast<int32_t>(scheduled.num_logits);
+    if (scheduled.samples) row_of_slot[sequence.slot] = num_rows - 1;
   }
+  row_of_slot_ = std::move(row_of_slot);
   return plan;
 }
 
-absl::Status Engine::Execute(const StepPlan& plan, const ScheduledStep& step,
-                             std::vector<kernels::SampledToken>* tokens) {
-  if (watchdog_ != nullptr) {
-    watchdog_->StepStarted(plan.step, static_cast<int64_t>(plan.token_ids.size()), SteadyNow());
-  }
+absl::Status Engine::Launch(ScheduledStep step) {
+  auto work = std::make_unique<StepWork>();
+  const StepPlan plan = MakePlan(step, &work->sampled_rows);
   if (callbacks_.broadcast) RETURN_IF_ERROR(callbacks_.broadcast(plan));
-  RETURN_IF_ERROR(mirror_.Apply(plan, &input_));
-  RETURN_IF_ERROR(model_->Forward(input_));
-  rows_.clear();
+  RETURN_IF_ERROR(mirror_.Apply(plan, &work->input));
+  work->step = plan.step;
+  runner_.Submit(std::move(work));
+  const bool is_only = outstanding_.empty();
+  outstanding_.push_back({plan.step, std::move(step), SteadyNow(), !is_only || was_busy_});
+  if (is_only) SetRows(outstanding_.back().step);
+  return absl::OkStatus();
+}
+
+void Engine::SetRows(const ScheduledStep& step) {
+  std::vector<kernels::SampleRow> rows;
   for (const ScheduledSequence& scheduled : step.sequences) {
-    const int64_t num_prompt_rows = scheduled.num_logits - (scheduled.samples ? 1 : 0);
-    const int64_t position = scheduled.sequence->next_prompt_logprob_position();
-    for (int64_t i = 0; i < num_prompt_rows; ++i) {
-      rows_.push_back(
-          scheduled.sequence->PromptLogprobRow(static_cast<int64_t>(rows_.size()), position + i));
-    }
-    if (scheduled.samples) {
-      rows_.push_back(scheduled.sequence->NextSampleRow(static_cast<int64_t>(rows_.size())));
+    const Sequence& sequence = *scheduled.sequence;
+    // Rows of the logits that come before the one that is sampled tell about the prompt.
+    int64_t position = static_cast<int64_t>(sequence.prompt_logprobs.size()) + 1;
+    for (int64_t i = 0; i < scheduled.num_logits; ++i) {
+      const int64_t row = static_cast<int64_t>(rows.size());
+      if (sequence.is_removed) {
+        // Nobody wants it, but later rows keep their numbers.
+        rows.emplace_back();
+        rows.back().logits_row = row;
+        rows.back().forced_token_id = 0;
+      } else if (scheduled.samples && i + 1 == scheduled.num_logits) {
+        rows.push_back(sequence.NextSampleRow(row));
+      } else {
+        rows.push_back(sequence.PromptLogprobRow(row, position++));
+      }
     }
   }
-  if (!rows_.empty()) RETURN_IF_ERROR(model_->Sample(rows_, tokens));
-  QUARTET_CHECK(tokens->size() == rows_.size());
-  if (watchdog_ != nullptr) watchdog_->StepEnded(SteadyNow());
+  runner_.SetRows(std::move(rows));
+}
+
+absl::Status Engine::CommitOldest(EventMap* events) {
+  ASSIGN_OR_RETURN(StepResult result, runner_.Wait());
+  const Outstanding done = std::move(outstanding_.front());
+  outstanding_.pop_front();
+  Commit(done.step, std::move(result.tokens), events);
+  // The device may be waiting for these by now.
+  if (!outstanding_.empty()) SetRows(outstanding_.front().step);
+  committed_ = done.number;
+  const auto is_done = [this](const auto& retired) { return retired.first <= committed_; };
+  retired_.erase(std::remove_if(retired_.begin(), retired_.end(), is_done), retired_.end());
+  scheduler_.ObserveStep(done.step, result.ended - std::max(result.started, last_ended_));
+  was_busy_ = !scheduler_.empty();
+  ReportTimes(done, result);
+  last_ended_ = result.ended;
   return absl::OkStatus();
+}
+
+void Engine::ReportTimes(const Outstanding& done, const StepResult& result) {
+  const absl::Duration host_time = ThreadCpuTime();
+  StepTimes times;
+  times.num_decodes = done.step.num_decodes;
+  times.num_prompt_tokens = done.step.num_prompt_tokens;
+  times.device = result.ended - result.started;
+  times.device_idle =
+      done.follows_at_once ? result.started - last_ended_ : -absl::InfiniteDuration();
+  times.host = host_time - host_time_;
+  host_time_ = host_time;
+  if (callbacks_.on_step) callbacks_.on_step(times);
 }
 
 void Engine::Commit(const ScheduledStep& step, std::vector<kernels::SampledToken> tokens,
@@ -284,12 +371,12 @@ void Engine::Commit(const ScheduledStep& step, std::vector<kernels::SampledToken
   size_t row = 0;
   for (const ScheduledSequence& scheduled : step.sequences) {
     Sequence& sequence = *scheduled.sequence;
-    const int64_t num_prompt_rows = scheduled.num_logits - (scheduled.samples ? 1 : 0);
-    for (int64_t i = 0; i < num_prompt_rows; ++i) {
+    const size_t end = row + static_cast<size_t>(scheduled.num_logits);
+    if (sequence.is_removed) row = end;
+    while (row + (scheduled.samples ? 1 : 0) < end) {
       sequence.prompt_logprobs.push_back(LogprobsOf(std::move(tokens[row++])));
     }
-    sequence.num_computed_tokens += scheduled.num_new_tokens;
-    if (scheduled.samples) CommitSample(&sequence, std::move(tokens[row++]), events);
+    if (row < end) CommitSample(&sequence, std::move(tokens[row++]), events);
   }
 }
 
@@ -301,7 +388,7 @@ void Engine::CommitSample(Sequence* sequence, kernels::SampledToken token, Event
         key.sequence_id, absl::InternalError(absl::StrCat(
                              "no token can be sampled after ", sequence->num_output_tokens(),
                              " output tokens: all are masked or the logits are not numbers"))));
-    scheduler_.Remove(key);
+    Retire(scheduler_.Remove(key));
     return;
   }
   SequenceEvent event;
@@ -310,16 +397,20 @@ void Engine::CommitSample(Sequence* sequence, kernels::SampledToken token, Event
   event.finish_reason = sequence->AppendOutput(token.token_id, options_.scheduler.max_model_len);
   if (event.finish_reason == FinishReason::kStop) event.stop_token_id = token.token_id;
   if (token.has_logprobs) event.logprobs.push_back(LogprobsOf(std::move(token)));
-  if (!sequence->has_sent_event) event.prompt_logprobs = std::move(sequence->prompt_logprobs);
+  if (!sequence->has_sent_event) {
+    event.prompt_logprobs = std::move(sequence->prompt_logprobs);
+    event.cached_tokens =
+        static_cast<uint32_t>(std::max<int64_t>(0, sequence->num_cached_prompt_tokens));
+  }
   sequence->has_sent_event = true;
   const bool has_ended = event.finish_reason != FinishReason::kNone;
   client_events.push_back(std::move(event));
-  if (has_ended) scheduler_.Remove(key);
+  if (has_ended) Retire(scheduler_.Remove(key));
 }
 
 void Engine::Emit(EventMap events) {
   for (auto& [client_id, client_events] : events) {
-    callbacks_.on_events(client_id, step_, std::move(client_events));
+    callbacks_.on_events(client_id, committed_, std::move(client_events));
   }
 }
 
@@ -329,6 +420,9 @@ void Engine::FailAll(const absl::Status& why) {
   Fail(absl::UnavailableError(absl::StrCat("the worker group failed: ", why.message())));
   const absl::Status reason = failure();
   common::LogError("engine ends", {{"why", reason.message()}, {"step", step_}});
+  // What runs may read sequences until its end.
+  runner_.Stop();
+  outstanding_.clear();
   EventMap events;
   TakeCommands(&events);
   for (const auto& sequence : scheduler_.RemoveAll()) {

@@ -1,14 +1,21 @@
 // The loop of the leader: schedule a step, run it on all ranks, sample, commit. Sequences come in
 // through Submit, what happens to them goes out through the event sink.
+//
+// Steps are pipelined: step n + 1 is planned and sent to all ranks while step n computes, so that
+// the device never waits for the host. A sequence that turns out to have ended in step n has then
+// at most one surplus token in step n + 1, which is thrown away.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -18,6 +25,7 @@
 #include "worker/engine/scheduler.h"
 #include "worker/engine/sequence.h"
 #include "worker/engine/step_plan.h"
+#include "worker/engine/step_runner.h"
 #include "worker/engine/step_watchdog.h"
 #include "worker/model/model.h"
 
@@ -25,11 +33,23 @@ namespace quartet::engine {
 
 struct EngineOptions {
   SchedulerOptions scheduler;
-  int64_t max_waiting = 1024;  // sequences that wait; beyond it Submit refuses
+  int64_t max_waiting = 1024;                     // sequences that wait; beyond it Submit refuses
+  int64_t max_waiting_tokens = int64_t{1} << 20;  // that they begin with; likewise
   int64_t vocab_size = 0;
   std::vector<int32_t> eos_token_ids;  // the model's own; they join each request's
   uint64_t epoch = 0;
   std::function<absl::Time()> clock = SteadyNow;
+};
+
+// What a step cost, for metrics.
+struct StepTimes {
+  int64_t num_decodes = 0;
+  int64_t num_prompt_tokens = 0;
+  absl::Duration device;  // forward pass and sampling
+  // How long the device had nothing to do before the step although sequences were there; negative
+  // if there were none.
+  absl::Duration device_idle;
+  absl::Duration host;  // CPU time of the engine's thread
 };
 
 // What the engine calls, always from its own thread and without holding a lock.
@@ -37,6 +57,8 @@ struct EngineCallbacks {
   // All news of one step for one client.
   std::function<void(uint64_t client_id, uint64_t step, std::vector<SequenceEvent> events)>
       on_events;
+  // A step is done. May be null.
+  std::function<void(const StepTimes& times)> on_step;
   // Sends the plan to the other ranks. May be null.
   std::function<absl::Status(const StepPlan& plan)> broadcast;
   // The engine has ended for good. Called before each sequence gets its error, so that whoever can
@@ -49,8 +71,11 @@ struct EngineLoad {
   int64_t num_waiting = 0;
   int64_t num_used_blocks = 0;
   int64_t num_blocks = 0;
+  int64_t num_waiting_tokens = 0;
+  int64_t num_cached_blocks = 0;    // that hold a prefix and that nobody uses
+  int64_t num_partial_prompts = 0;  // sequences in the newest step whose prompt does not end in it
   uint64_t num_steps = 0;
-  uint64_t num_preemptions = 0;
+  SchedulerCounters counters;
 };
 
 // Submit, Cancel, Detach, Probe, Fail and load() may be called from any thread; Start, Stop and
@@ -83,9 +108,9 @@ class Engine {
 
   EngineLoad load() const;
 
-  // One turn of the loop, for tests and for callers without a thread: takes in what was submitted
-  // and runs a step if there is one. False if there was nothing to run. Returns the engine's
-  // failure after it has failed.
+  // One turn of the loop, for tests and for callers without a thread: takes in what was submitted,
+  // plans a step if there is one, and commits the step before it. False if there was nothing to do.
+  // Returns the engine's failure after it has failed.
   absl::StatusOr<bool> RunStep();
 
  private:
@@ -97,21 +122,37 @@ class Engine {
   };
   using Command = std::variant<SequenceRequest, CancelCommand, DetachCommand>;
   using EventMap = std::map<uint64_t, std::vector<SequenceEvent>>;  // by client
+  // A planned step, until it is committed.
+  struct Outstanding {
+    uint64_t number = 0;
+    ScheduledStep step;
+    absl::Time launched;           // on the steady clock
+    bool follows_at_once = false;  // sequences were there when the step before it was committed
+  };
 
-  absl::Status Validate(const SequenceRequest& request) const;
   void Push(Command command);
   void Loop();
   bool WaitForWork();
+  // Plans step n + 1 as late as possible while step n computes, so that what is submitted meanwhile
+  // gets into it.
+  void WaitForPlanningTime();
   bool TakeProbe();
   void TakeCommands(EventMap* events);
   void AddSequence(SequenceRequest request, EventMap* events);
   void ExpireSequences(EventMap* events);
-  StepPlan MakePlan(const ScheduledStep& step);
-  // Runs the plan on all ranks and samples; `tokens` gets one entry for each row of logits.
-  absl::Status Execute(const StepPlan& plan, const ScheduledStep& step,
-                       std::vector<kernels::SampledToken>* tokens);
+  absl::StatusOr<bool> Advance(EventMap* events);
+  StepPlan MakePlan(const ScheduledStep& step, std::vector<int32_t>* sampled_rows);
+  // Sends the step to all ranks.
+  absl::Status Launch(ScheduledStep step);
+  // Tells the runner what to sample from a step; all steps before it are committed.
+  void SetRows(const ScheduledStep& step);
+  // Waits for the oldest step's result and takes it in.
+  absl::Status CommitOldest(EventMap* events);
   void Commit(const ScheduledStep& step, std::vector<kernels::SampledToken> tokens,
               EventMap* events);
+  void ReportTimes(const Outstanding& done, const StepResult& result);
+  // Keeps removed sequences until the steps that read them are done.
+  void Retire(std::unique_ptr<Sequence> sequence);
   void CommitSample(Sequence* sequence, kernels::SampledToken token, EventMap* events);
   void Emit(EventMap events);
   void FailAll(const absl::Status& why);
@@ -119,22 +160,29 @@ class Engine {
   void PublishLoad();
 
   const EngineOptions options_;
-  model::Model* const model_;
-  StepWatchdog* const watchdog_;
   const EngineCallbacks callbacks_;
 
   // The loop's own.
   Scheduler scheduler_;
   StepMirror mirror_;
-  model::StepInput input_;
-  std::vector<kernels::SampleRow> rows_;
-  uint64_t step_ = 0;
+  StepRunner runner_;
+  std::deque<Outstanding> outstanding_;  // oldest first; at most two
+  // The row that the newest planned step samples for each slot; -1: none.
+  std::vector<int32_t> row_of_slot_;
+  std::vector<std::pair<uint64_t, std::unique_ptr<Sequence>>> retired_;  // and the last step then
+  uint64_t step_ = 0;                                                    // the newest planned one
+  uint64_t committed_ = 0;                                               // the newest committed one
+  int64_t num_partial_prompts_ = 0;                                      // of the newest step
+  absl::Time last_ended_ = absl::InfinitePast();
+  absl::Duration host_time_;  // CPU time of the engine's thread at the last commit
+  bool was_busy_ = false;     // sequences were left after the last commit
   bool has_ended_ = false;
 
   mutable std::mutex mutex_;
   std::condition_variable work_;
   std::vector<Command> inbox_;  // guarded by mutex_, as all below
   int64_t num_submitted_ = 0;   // sequences in inbox_
+  int64_t num_submitted_tokens_ = 0;
   bool probe_wanted_ = false;
   bool stopping_ = false;
   absl::Status failure_;

@@ -22,7 +22,7 @@ TEST(EngineLifecycleTest, CancelAndDetachFreeBlocksAtTheNextStep) {
     request.key.client_id = id <= 2 ? 1 : 2;
     ASSERT_TRUE(harness.engine->Submit(request).ok());
   }
-  ASSERT_TRUE(*harness.engine->RunStep());
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(*harness.engine->RunStep());
   EXPECT_EQ(harness.engine->load().num_used_blocks, 4);
   harness.engine->Cancel({1, 1});
   harness.engine->Cancel({1, 77});
@@ -31,9 +31,23 @@ TEST(EngineLifecycleTest, CancelAndDetachFreeBlocksAtTheNextStep) {
   EXPECT_EQ((harness.outputs[{1, 1}].num_events), 1);
   harness.engine->Detach(2);
   harness.engine->Cancel({1, 2});
-  EXPECT_FALSE(*harness.engine->RunStep());
+  harness.RunUntilIdle();
+  EXPECT_EQ((harness.outputs[{2, 3}].num_events), 2) << "the surplus token was sent";
   EXPECT_EQ(harness.engine->load().num_used_blocks, 0);
   EXPECT_EQ(harness.engine->load().num_running, 0);
+}
+
+TEST(EngineLifecycleTest, TheLoadTellsWhoIsInTheMiddleOfItsPrompt) {
+  EngineOptions options = TestOptions();
+  options.scheduler.max_num_batched_tokens = 8;
+  Harness harness(options);
+  ASSERT_TRUE(harness.engine->Submit(NewRequest(1, std::vector<int32_t>(20, 1))).ok());
+  std::vector<int64_t> seen;
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(*harness.engine->RunStep());
+    seen.push_back(harness.engine->load().num_partial_prompts);
+  }
+  EXPECT_EQ(seen, (std::vector<int64_t>{1, 1, 0, 0}));
 }
 
 TEST(EngineLifecycleTest, AProbeIsAnEmptyStepOfAllRanks) {
@@ -64,7 +78,7 @@ TEST(EngineLifecycleTest, OverdueSequencesFailWhetherTheyWaitOrRun) {
   }
   ASSERT_TRUE(*harness.engine->RunStep());
   harness.now += absl::Milliseconds(100);
-  EXPECT_FALSE(*harness.engine->RunStep());
+  harness.RunUntilIdle();
   for (uint64_t id = 1; id <= 2; ++id) {
     const Output& output = harness.outputs[{1, id}];
     EXPECT_EQ(output.error.code(), absl::StatusCode::kDeadlineExceeded);
@@ -157,6 +171,7 @@ TEST(EngineLifecycleTest, TheReasonGivenFromOutsideIsTheOneReported) {
     harness.engine->Fail(absl::UnavailableError("rank 1 (pid 17) has gone"));
     return absl::AbortedError("the communicator was told to stop");
   };
+  EXPECT_TRUE(*harness.engine->RunStep()) << "planned";
   EXPECT_FALSE(harness.engine->RunStep().ok());
   EXPECT_THAT(std::string(harness.outputs[{1, 1}].error.message()), HasSubstr("pid 17"));
 }
@@ -190,6 +205,7 @@ TEST(EngineLifecycleTest, AFollowerSeesTheSameSteps) {
   };
   Replay replay(leader.plans);
   FakeModel model(kVocabSize);
+  model.shared_by = &leader.model;
   const SchedulerOptions& s = options.scheduler;
   const absl::Status status =
       RunFollower({kVocabSize, s.num_blocks, s.max_num_seqs, s.max_num_batched_tokens},

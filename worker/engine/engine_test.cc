@@ -43,7 +43,7 @@ TEST(EngineTest, TokensDependOnTheRequestAlone) {
       }
     }
     batch.RunUntilIdle();
-    EXPECT_GT(batch.engine->load().num_preemptions, 0u);
+    EXPECT_GT(batch.engine->load().counters.num_preemptions, 0u);
     for (const SequenceRequest& request : requests) {
       SCOPED_TRACE(request.request_id);
       const Output& output = batch.outputs[{1, request.key.sequence_id}];

@@ -34,8 +34,7 @@ SchedulerOptions SmallOptions() {
   return options;
 }
 
-// Plays the engine: every computed token counts, every sample appends one token. Returns the ids of
-// the sequences that ended.
+// Plays the engine: every sample appends one token. Returns the ids of the sequences that ended.
 std::vector<uint64_t> RunStep(Scheduler* scheduler, const ScheduledStep& step,
                               int64_t max_model_len) {
   std::vector<uint64_t> ended;
@@ -44,7 +43,6 @@ std::vector<uint64_t> RunStep(Scheduler* scheduler, const ScheduledStep& step,
     for (int64_t i = scheduled.samples ? 1 : 0; i < scheduled.num_logits; ++i) {
       sequence.prompt_logprobs.emplace_back();
     }
-    sequence.num_computed_tokens += scheduled.num_new_tokens;
     if (!scheduled.samples) continue;
     if (sequence.AppendOutput(1, max_model_len) != FinishReason::kNone) {
       ended.push_back(sequence.request().key.sequence_id);
@@ -69,11 +67,11 @@ void CheckStep(const ScheduledStep& step, const SchedulerOptions& options,
     tokens += scheduled.num_new_tokens;
     rows += scheduled.num_logits;
     ASSERT_GE(scheduled.num_new_tokens, 1);
-    ASSERT_LE(scheduled.num_new_tokens, sequence.num_uncomputed_tokens());
+    ASSERT_EQ(scheduled.first_position + scheduled.num_new_tokens, sequence.num_computed_tokens);
     ASSERT_TRUE(slots.insert(sequence.slot).second) << "slot used twice";
     ASSERT_EQ((*tables)[sequence.slot], sequence.blocks);
     ASSERT_GE(static_cast<int64_t>(sequence.blocks.size()) * kBlockTokens,
-              sequence.num_computed_tokens + scheduled.num_new_tokens);
+              sequence.num_computed_tokens);
     for (int32_t block : sequence.blocks) {
       ASSERT_TRUE(owned.insert(block).second) << "block " << block << " owned twice";
     }
@@ -97,6 +95,7 @@ TEST(SchedulerTest, RandomSchedulesKeepThePromises) {
     options.max_model_len = pick(40, 200);
     options.num_blocks = pick(BlocksForTokens(options.max_model_len), 30);
     options.max_prompt_logprob_rows = pick(1, 20);
+    options.enable_prefix_caching = false;  // so that every block has one owner
     ASSERT_TRUE(ValidateSchedulerOptions(options).ok());
     Scheduler scheduler(options);
     std::vector<std::vector<int32_t>> tables(options.max_num_seqs);
@@ -132,7 +131,7 @@ TEST(SchedulerTest, RandomSchedulesKeepThePromises) {
     }
     EXPECT_TRUE(open.empty()) << open.size() << " sequences did not end";
     EXPECT_EQ(scheduler.block_pool().num_used(), 0) << "blocks leaked";
-    preemptions += scheduler.num_preemptions();
+    preemptions += scheduler.counters().num_preemptions;
   }
   EXPECT_GT(preemptions, 100u) << "the cases hardly preempt; they test too little";
 }
@@ -161,7 +160,7 @@ TEST(SchedulerTest, TheLastInRankIsPreemptedAndReturnsFirst) {
   scheduler.Add(NewSequence(2, 15, 40, kStart + absl::Seconds(1)));
   for (int i = 0; i < 2; ++i) RunStep(&scheduler, scheduler.Schedule(), 64);
   scheduler.Add(NewSequence(3, 15, 40, kStart + absl::Seconds(2)));
-  while (scheduler.num_preemptions() == 0) RunStep(&scheduler, scheduler.Schedule(), 64);
+  while (scheduler.counters().num_preemptions == 0) RunStep(&scheduler, scheduler.Schedule(), 64);
   // Sequence 1 goes on; 2 waits before 3.
   EXPECT_EQ(scheduler.num_running(), 1);
   EXPECT_EQ(scheduler.num_waiting(), 2);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/status_macros.h"
+
 namespace quartet::engine {
 
 void TokenCounts::Add(int32_t token_id, bool is_output) {
@@ -29,7 +31,14 @@ Sequence::Sequence(SequenceRequest request, absl::Time arrival)
   }
 }
 
+bool Sequence::EndsWithPendingSamples(int64_t max_model_len) const {
+  return num_output_tokens() + num_pending_samples >= params().max_tokens ||
+         num_tokens() + num_pending_samples >= max_model_len;
+}
+
 FinishReason Sequence::AppendOutput(int32_t token_id, int64_t max_model_len) {
+  QUARTET_CHECK(num_pending_samples > 0);
+  --num_pending_samples;
   tokens_.push_back(token_id);
   if (params().HasPenalties()) counts_.Add(token_id, /*is_output=*/true);
   if (num_output_tokens() > params().min_tokens &&
@@ -76,7 +85,7 @@ kernels::SampleRow Sequence::PromptLogprobRow(int64_t logits_row, int64_t positi
 int64_t Sequence::next_prompt_logprob_position() const {
   // A resumed sequence that has output has sent them in an earlier attempt.
   if (params().num_prompt_logprobs < 0 || !request_.output_ids.empty()) return 0;
-  const int64_t next = static_cast<int64_t>(prompt_logprobs.size()) + 1;
+  const int64_t next = num_planned_prompt_logprobs + 1;
   return !has_sent_event && next < num_prompt_tokens_ ? next : 0;
 }
 

@@ -2,6 +2,7 @@
 // ends. Plain structs at the border (SequenceRequest in, SequenceEvent out).
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,6 +26,13 @@ struct SequenceKey {
   }
 };
 
+// When a sequence came: a total order.
+struct Arrival {
+  int64_t milliseconds = 0;
+  uint64_t number = 0;  // of the sequence, counted from the engine's start
+  auto operator<=>(const Arrival&) const = default;
+};
+
 struct SequenceRequest {
   SequenceKey key;
   std::string request_id;  // for logs
@@ -35,6 +43,7 @@ struct SequenceRequest {
   SamplingParams sampling;
   int32_t priority = 0;
   std::string cache_salt;
+  std::string tenant;
   uint64_t timeout_ms = 0;  // 0: never
   std::vector<int32_t> eos_token_ids;
   int32_t sample_limit = 0;  // ids from here up are never sampled
@@ -80,17 +89,25 @@ class Sequence {
   const SequenceRequest& request() const { return request_; }
   const SamplingParams& params() const { return request_.sampling; }
   absl::Time arrival() const { return arrival_; }
+  Arrival arrival_order() const { return {absl::ToUnixMillis(arrival_), number}; }
+  absl::Time deadline() const { return deadline_; }
   bool IsExpired(absl::Time now) const { return now >= deadline_; }
 
-  // Prompt, then output.
+  // Prompt, then output, as far as it is known.
   const std::vector<int32_t>& tokens() const { return tokens_; }
   int64_t num_tokens() const { return static_cast<int64_t>(tokens_.size()); }
   int64_t num_prompt_tokens() const { return num_prompt_tokens_; }
   int64_t num_output_tokens() const { return num_tokens() - num_prompt_tokens_; }
-  int64_t num_uncomputed_tokens() const { return num_tokens() - num_computed_tokens; }
+  // Tokens, those among them that planned steps will sample, whose keys and values no planned step
+  // computes yet.
+  int64_t num_uncomputed_tokens() const {
+    return num_tokens() + num_pending_samples - num_computed_tokens;
+  }
+  // Whether the samples that are pending bring it to its length, so that no step may follow.
+  bool EndsWithPendingSamples(int64_t max_model_len) const;
 
-  // Appends a sampled token and says whether it ends the sequence. An id that ends it takes
-  // precedence over the length.
+  // Appends the token that the oldest pending sample gave and says whether it ends the sequence. An
+  // id that ends it takes precedence over the length. REQUIRES: num_pending_samples > 0.
   FinishReason AppendOutput(int32_t token_id, int64_t max_model_len);
 
   // The row that samples this sequence's next token. Points into the sequence.
@@ -98,15 +115,26 @@ class Sequence {
   // The row that reports the prompt token at `position`, from the logits before it.
   kernels::SampleRow PromptLogprobRow(int64_t logits_row, int64_t position) const;
 
-  // Positions of the prompt, from 1, whose log-probabilities are still wanted; 0 if none.
+  // The first position of the prompt, from 1, whose log-probability is wanted and that no planned
+  // step brings; 0 if there is none.
   int64_t next_prompt_logprob_position() const;
 
-  // --- Written by the scheduler and the engine ---
+  // --- Written by the scheduler. Plans run ahead of their results, so these count what planned
+  // steps will have done. ---
+  uint64_t number = 0;              // counts sequences up
   int64_t num_computed_tokens = 0;  // their keys and values are in the cache
+  int64_t num_pending_samples = 0;  // tokens that planned steps will bring
+  int64_t num_planned_prompt_logprobs = 0;
   std::vector<int32_t> blocks;
-  int64_t num_published_blocks = 0;  // of `blocks`: known to all ranks
-  int32_t slot = -1;                 // -1: not running
+  int64_t num_sent_blocks = 0;    // of `blocks`: in the block tables of all ranks
+  int64_t num_shared_blocks = 0;  // of `blocks`: known to the prefix cache
+  int64_t num_cached_prompt_tokens =
+      -1;             // found in the prefix cache when it first ran; -1: not yet
+  int32_t slot = -1;  // -1: not running
   int num_preemptions = 0;
+  bool is_removed = false;  // kept only until the steps that read it are done
+
+  // --- Written by the engine ---
   bool has_sent_event = false;
   std::vector<PositionLogprobs> prompt_logprobs;  // collected so far; sent in the first event
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/status_macros.h"
 #include "worker/engine/block_pool.h"
 
@@ -17,6 +18,24 @@ absl::Status Broken(const StepPlan& plan, const Parts&... parts) {
 bool IsIn(int64_t value, int64_t end) { return value >= 0 && value < end; }
 
 }  // namespace
+
+int64_t CountSampledTokens(const model::StepInput& input) {
+  return std::count(input.token_ids.begin(), input.token_ids.end(), kSampledToken);
+}
+
+absl::Status FillSampledTokens(const std::vector<int32_t>& ids, int64_t vocab_size,
+                               model::StepInput* input) {
+  size_t next = 0;
+  for (int32_t& token : input->token_ids) {
+    if (token != kSampledToken) continue;
+    if (next < ids.size() && IsIn(ids[next], vocab_size)) token = ids[next];
+    ++next;
+  }
+  if (next == ids.size() && CountSampledTokens(*input) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("the step needs ", next, " sampled tokens below ",
+                                                 vocab_size, ", ", ids.size(),
+                                                 " came: ", absl::StrJoin(ids, ", ")));
+}
 
 StepMirror::StepMirror(const StepLimits& limits, uint64_t epoch)
     : limits_(limits), epoch_(epoch), block_tables_(limits.max_num_seqs) {}
@@ -51,8 +70,17 @@ absl::Status StepMirror::CheckShape(const StepPlan& plan) const {
   if (total != static_cast<int64_t>(plan.token_ids.size())) {
     return Broken(plan, plan.token_ids.size(), " token ids for ", total, " new tokens");
   }
-  for (int32_t id : plan.token_ids) {
-    if (!IsIn(id, limits_.vocab_size)) return Broken(plan, "token id ", id);
+  return CheckTokens(plan);
+}
+
+absl::Status StepMirror::CheckTokens(const StepPlan& plan) const {
+  size_t token = 0;
+  for (const int32_t num_new_tokens : plan.num_new_tokens) {
+    for (int32_t i = 0; i < num_new_tokens; ++i) {
+      const int32_t id = plan.token_ids[token++];
+      if (IsIn(id, limits_.vocab_size) || (id == kSampledToken && num_new_tokens == 1)) continue;
+      return Broken(plan, "token id ", id);
+    }
   }
   return absl::OkStatus();
 }

@@ -18,11 +18,17 @@ struct BlockTableUpdate {
   std::vector<int32_t> blocks;
 };
 
+// Stands in a plan for the token that the same slot sampled in the step before, which was not known
+// when the plan was made.
+inline constexpr int32_t kSampledToken = -1;
+
 // A plan without sequences is a probe: it passes through every rank's queue and reads no weights.
 struct StepPlan {
   uint64_t step = 0;  // counts up by one from 1 in an epoch
   uint64_t epoch = 0;
-  std::vector<int32_t> token_ids;          // [num_tokens], one sequence after the other
+  // [num_tokens], one sequence after the other; kSampledToken only as the one new token of a
+  // sequence.
+  std::vector<int32_t> token_ids;
   std::vector<int32_t> slots;              // [num_sequences]
   std::vector<int32_t> num_new_tokens;     // [num_sequences]
   std::vector<int32_t> num_cached_tokens;  // [num_sequences], in the KV cache before the step
@@ -38,18 +44,27 @@ struct StepLimits {
   int64_t max_num_batched_tokens = 0;
 };
 
+// Tokens of `input` that are not known yet.
+int64_t CountSampledTokens(const model::StepInput& input);
+// Puts `ids` in their places, in order. Returns INVALID_ARGUMENT if there are more or fewer places,
+// or an id is not below `vocab_size`.
+absl::Status FillSampledTokens(const std::vector<int32_t>& ids, int64_t vocab_size,
+                               model::StepInput* input);
+
 // Not thread-safe.
 class StepMirror {
  public:
   StepMirror(const StepLimits& limits, uint64_t epoch);
 
-  // Applies the plan's block updates and fills `input`. Returns INVALID_ARGUMENT with what is wrong
-  // if the plan breaks the limits, is of another epoch, or doesn't follow the last one.
+  // Applies the plan's block updates and fills `input`, in which kSampledToken stays as it is.
+  // Returns INVALID_ARGUMENT with what is wrong if the plan breaks the limits, is of another epoch,
+  // or doesn't follow the last one.
   absl::Status Apply(const StepPlan& plan, model::StepInput* input);
 
  private:
   absl::Status ApplyBlockUpdates(const StepPlan& plan);
   absl::Status CheckShape(const StepPlan& plan) const;
+  absl::Status CheckTokens(const StepPlan& plan) const;
   absl::Status AddSequence(const StepPlan& plan, size_t index, model::StepInput* input);
 
   const StepLimits limits_;

@@ -64,6 +64,24 @@ TEST(StepMirrorTest, UpdatesAppendAndReplace) {
   EXPECT_THAT(input.logits_rows, ElementsAre(0));
 }
 
+TEST(StepMirrorTest, TokensThatAreNotKnownYetAreFilledInLater) {
+  StepMirror mirror(Limits(), kEpoch);
+  StepPlan plan = TwoSequences();
+  plan.token_ids[0] = kSampledToken;
+  model::StepInput input;
+  ASSERT_TRUE(mirror.Apply(plan, &input).ok());
+  EXPECT_EQ(CountSampledTokens(input), 1);
+  model::StepInput filled = input;
+  ASSERT_TRUE(FillSampledTokens({77}, 100, &filled).ok());
+  EXPECT_THAT(filled.token_ids, ElementsAre(77, 5, 6, 7));
+  for (const std::vector<int32_t>& ids :
+       {std::vector<int32_t>{}, std::vector<int32_t>{1, 2}, std::vector<int32_t>{100},
+        std::vector<int32_t>{kSampledToken}}) {
+    filled = input;
+    EXPECT_FALSE(FillSampledTokens(ids, 100, &filled).ok()) << ids.size();
+  }
+}
+
 TEST(StepMirrorTest, APlanWithoutSequencesIsAnEmptyStep) {
   StepMirror mirror(Limits(), kEpoch);
   model::StepInput input;
@@ -87,6 +105,7 @@ TEST(StepMirrorTest, RefusesPlansThatBreakTheLimits) {
       {[](StepPlan& p) { p.slots[0] = 4; }, "slot 4"},
       {[](StepPlan& p) { p.slots[0] = 3; }, "slot 3 has 0 blocks for 18 tokens"},
       {[](StepPlan& p) { p.token_ids[1] = 100; }, "token id 100"},
+      {[](StepPlan& p) { p.token_ids[1] = kSampledToken; }, "token id -1"},
       {[](StepPlan& p) { p.token_ids.push_back(1); }, "5 token ids for 4 new tokens"},
       {[](StepPlan& p) { p.token_ids.resize(65); }, "65 tokens"},
       {[](StepPlan& p) { p.num_logits[1] = 4; }, "wants 4 rows"},

@@ -80,6 +80,11 @@ absl::Status Decoder::Probe() {
   return queue_->Wait();
 }
 
+absl::Status Decoder::ShareTokenIds(std::vector<int32_t>* ids) {
+  return communicator_->Broadcast(ids->data(),
+                                  static_cast<int64_t>(ids->size() * sizeof(int32_t)));
+}
+
 absl::Status Decoder::Forward(const StepInput& input) {
   num_logits_ = 0;
   if (input.num_tokens() == 0) return Probe();

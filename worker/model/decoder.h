@@ -34,6 +34,7 @@ class Decoder : public Model {
   absl::Status JoinGroup(parallel::Communicator& communicator, int64_t num_kv_blocks) override;
   // Returns INVALID_ARGUMENT if the step doesn't fit the options or the cache, and what the
   // communicator returns. After an error of the communicator the group must be formed again.
+  absl::Status ShareTokenIds(std::vector<int32_t>* ids) override;
   absl::Status Forward(const StepInput& input) override;
   absl::Status Sample(std::span<const kernels::SampleRow> rows,
                       std::vector<kernels::SampledToken>* out) override;

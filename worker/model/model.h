@@ -26,6 +26,10 @@ class Model {
     return absl::UnimplementedError("this model can't change its group");
   }
 
+  // Gives rank 0's `ids` to all ranks, which come with as many of their own. All ranks call it
+  // before the same Forward, or none does.
+  virtual absl::Status ShareTokenIds(std::vector<int32_t>* ids) { return absl::OkStatus(); }
+
   // Runs one forward pass; one without tokens is a probe: a small all-reduce through the queue that
   // reads no weights. Logits of input.logits_rows stay with the model on rank 0 until the next
   // call.

@@ -34,6 +34,10 @@ class Communicator {
                                      int64_t num_rows, int64_t cols,
                                      kernels::DevicePtr<float> out) = 0;
 
+  // Rank 0's `bytes` bytes at `data`, in host memory, go to all ranks. They must fit into one
+  // message: INVALID_ARGUMENT names the limit otherwise.
+  virtual absl::Status Broadcast(void* data, int64_t bytes) = 0;
+
   // Makes waiting and later calls return ABORTED. Any thread.
   virtual void Abort() = 0;
   // The rank that a call waits for now, or -1. Any thread.

@@ -112,6 +112,26 @@ absl::Status SharedMemoryCommunicator::GatherColumns(device::Queue& queue,
   return failure_;
 }
 
+absl::Status SharedMemoryCommunicator::Broadcast(void* data, int64_t bytes) {
+  if (failure_.ok()) failure_ = segment_->Check();
+  if (failure_.ok()) failure_ = Share(data, bytes);
+  return failure_;
+}
+
+absl::Status SharedMemoryCommunicator::Share(void* data, int64_t bytes) {
+  if (bytes < 0 || bytes > segment_->options().slot_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "cannot share ", bytes, " bytes through slots of ", segment_->options().slot_bytes));
+  }
+  RETURN_IF_ERROR(BeginPiece());
+  if (rank() == 0) std::memcpy(own_slot(), data, static_cast<size_t>(bytes));
+  segment_->Arrive(++arrivals_);
+  if (rank() == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(segment_->WaitFor(0, arrivals_));
+  std::memcpy(data, SlotOf(0), static_cast<size_t>(bytes));
+  return absl::OkStatus();
+}
+
 absl::Status SharedMemoryCommunicator::Reduce(device::Queue& queue,
                                               kernels::DevicePtr<const float> segments,
                                               int num_segments, int64_t count,

@@ -26,6 +26,7 @@ class SharedMemoryCommunicator : public Communicator {
   absl::Status GatherColumns(device::Queue& queue, kernels::DevicePtr<const float> part,
                              int64_t num_rows, int64_t cols,
                              kernels::DevicePtr<float> out) override;
+  absl::Status Broadcast(void* data, int64_t bytes) override;
   void Abort() override { segment_->Abort(); }
   int waiting_for() const override { return segment_->waiting_for(); }
 
@@ -44,6 +45,7 @@ class SharedMemoryCommunicator : public Communicator {
                       int num_segments, int64_t count, kernels::DevicePtr<float> out);
   absl::Status Gather(device::Queue& queue, kernels::DevicePtr<const float> part, int64_t num_rows,
                       int64_t cols, kernels::DevicePtr<float> out);
+  absl::Status Share(void* data, int64_t bytes);
   absl::Status BeginPiece();
   absl::Status ArriveAndWaitForAll();
   void SumRange(const Piece& piece, int64_t begin, int64_t end, float* out) const;

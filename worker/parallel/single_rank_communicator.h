@@ -18,6 +18,7 @@ class SingleRankCommunicator : public Communicator {
   absl::Status GatherColumns(device::Queue& queue, kernels::DevicePtr<const float> part,
                              int64_t num_rows, int64_t cols,
                              kernels::DevicePtr<float> out) override;
+  absl::Status Broadcast(void* data, int64_t bytes) override { return Check(); }
   void Abort() override { aborted_ = true; }
 
  private:

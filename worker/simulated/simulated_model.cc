@@ -122,28 +122,35 @@ void SimulatedModel::WriteChain(const model::StepInput& input, int64_t sequence)
 uint64_t SimulatedModel::HashOfRow(const model::StepInput& input, int64_t sequence,
                                    int32_t row) const {
   const int64_t position = input.positions[row];
-  uint64_t hash = chain_[static_cast<size_t>(SlotOf(input, sequence, position))];
+  const uint64_t own = chain_[static_cast<size_t>(SlotOf(input, sequence, position))];
+  uint64_t hash = own;
+  // Where to look depends on `own` alone, so that the loads needn't wait for each other.
   for (uint64_t probe = 0; probe < kProbes; ++probe) {
     const int64_t earlier =
-        static_cast<int64_t>(Mix(hash + probe) % static_cast<uint64_t>(position + 1));
+        static_cast<int64_t>(Mix(own + probe) % static_cast<uint64_t>(position + 1));
     hash = Mix(hash ^ chain_[static_cast<size_t>(SlotOf(input, sequence, earlier))]);
   }
   return hash;
 }
 
+absl::Status SimulatedModel::ShareTokenIds(std::vector<int32_t>* ids) {
+  return communicator_->Broadcast(ids->data(), static_cast<int64_t>(ids->size() * sizeof(int32_t)));
+}
+
 absl::Status SimulatedModel::Forward(const model::StepInput& input) {
-  RETURN_IF_ERROR(MeetOtherRanks(input));
   row_hashes_.clear();
-  if (input.num_tokens() == 0) return absl::OkStatus();
-  if (communicator_->rank() != 0) return absl::OkStatus();
-  free_at_ = std::max(free_at_, options_.clock.now()) +
-             options_.time_scale * step_time_.Seconds(WorkOf(input));
+  if (communicator_->rank() != 0 || input.num_tokens() == 0) return MeetOtherRanks(input);
+  const double start = std::max(free_at_, options_.clock.now());
+  free_at_ = start + options_.time_scale * step_time_.Seconds(WorkOf(input));
   for (int64_t s = 0; s < input.num_sequences(); ++s) WriteChain(input, s);
   int64_t sequence = 0;
   for (const int32_t row : input.logits_rows) {
     while (row >= input.query_start[sequence + 1]) ++sequence;
     row_hashes_.push_back(HashOfRow(input, sequence, row));
   }
+  // Halfway: by then the others have the plan and nobody wakes to no purpose.
+  if (communicator_->world_size() > 1) options_.clock.sleep_until((start + free_at_) / 2);
+  RETURN_IF_ERROR(MeetOtherRanks(input));
   if (row_hashes_.empty()) options_.clock.sleep_until(free_at_);
   return absl::OkStatus();
 }

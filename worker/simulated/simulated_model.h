@@ -52,8 +52,10 @@ class SimulatedModel : public model::Model {
       parallel::Communicator& communicator);
 
   absl::Status JoinGroup(parallel::Communicator& communicator, int64_t num_kv_blocks) override;
+  absl::Status ShareTokenIds(std::vector<int32_t>* ids) override;
   // The step's time starts when the device is free, and ends in Forward if no logits are wanted,
-  // else in Sample. Returns what the communicator returns, and INTERNAL if the ranks' steps differ.
+  // else in Sample. The ranks meet during it. Returns what the communicator returns, and INTERNAL
+  // if the ranks' steps differ.
   absl::Status Forward(const model::StepInput& input) override;
   absl::Status Sample(std::span<const kernels::SampleRow> rows,
                       std::vector<kernels::SampledToken>* out) override;

@@ -1,12 +1,16 @@
 #include "worker/simulated/simulated_model.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <set>
+#include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "worker/device/cpu_device.h"
 #include "worker/model/weight_loader.h"
+#include "worker/parallel/shared_memory_communicator.h"
 #include "worker/parallel/single_rank_communicator.h"
 
 namespace quartet::simulated {
@@ -208,6 +212,65 @@ TEST_F(SimulatedModelTest, ACacheThatCannotBeAddressedIsRefused) {
   EXPECT_EQ(
       SimulatedModel::Create(config_, Time(), options_, *device_, communicator_).status().code(),
       absl::StatusCode::kInvalidArgument);
+}
+
+// Runs one step on two ranks, each with its own idea of where the token goes; their statuses.
+std::vector<absl::Status> RunOnTwoRanks(const std::vector<int32_t>& block_of_rank,
+                                        std::vector<double>* sleeps) {
+  static int number = 0;
+  parallel::SharedMemoryOptions shared;
+  shared.name = absl::StrCat("/quartet_simulated_test_", getpid(), "_", ++number);
+  shared.epoch = 1;
+  shared.world_size = 2;
+  shared.slot_bytes = 4096;
+  model::ModelConfig config;
+  config.vocab_size = 1000;
+  config.hidden_size = 64;
+  config.intermediate_size = 128;
+  config.num_layers = 2;
+  config.num_heads = config.num_kv_heads = 2;
+  config.head_dim = 16;
+  const Profile profile = *ParseProfile(
+      R"({"num_gpus": 2, "memory_gb": 24, "memory_utilization": 0.5,
+          "memory_bandwidth_gb_per_s": 1000, "compute_tflop_per_s": 100, "bytes_per_value": 2,
+          "collective_latency_us": 20, "collective_bandwidth_gb_per_s": 10, "step_overhead_us": 5})",
+      "test");
+  std::vector<absl::Status> statuses(2);
+  std::vector<std::thread> ranks;
+  for (int rank = 0; rank < 2; ++rank) {
+    ranks.emplace_back([&, rank] {
+      parallel::SharedMemoryOptions own = shared;
+      own.rank = rank;
+      const auto communicator = *parallel::SharedMemoryCommunicator::Connect(own);
+      const auto device = *device::NewCpuDevice({1, "portable"});
+      SimulatedModelOptions options;
+      options.num_kv_blocks = 8;
+      options.clock.now = [] { return 0.0; };
+      options.clock.sleep_until = [rank, sleeps](double deadline) {
+        EXPECT_EQ(rank, 0);
+        sleeps->push_back(deadline);
+      };
+      const StepTime time(profile, config,
+                          *parallel::MakeShard(model::ShardedSizesOf(config), rank, 2));
+      const auto model = *SimulatedModel::Create(config, time, options, *device, *communicator);
+      statuses[rank] = model->Forward(StepOf({{{block_of_rank[rank]}, 0, {7}, true}}));
+    });
+  }
+  for (std::thread& rank : ranks) rank.join();
+  return statuses;
+}
+
+TEST(SimulatedRanksTest, RanksMeetHalfwayThroughTheStepAndOnlyRankZeroSleeps) {
+  std::vector<double> sleeps;
+  for (const absl::Status& status : RunOnTwoRanks({3, 3}, &sleeps)) EXPECT_TRUE(status.ok());
+  EXPECT_EQ(sleeps.size(), 1u);  // the rest of the step passes in Sample
+}
+
+TEST(SimulatedRanksTest, RanksWhoseBlockTablesDifferFindOut) {
+  std::vector<double> sleeps;
+  for (const absl::Status& status : RunOnTwoRanks({3, 4}, &sleeps)) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+  }
 }
 
 TEST(SteadyClockTest, SleepingEndsAfterTheDeadline) {

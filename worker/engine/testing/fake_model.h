@@ -28,6 +28,13 @@ class FakeModel : public model::Model {
  public:
   explicit FakeModel(int64_t vocab_size) : vocab_size_(vocab_size) {}
 
+  // As rank 0 it remembers what it shares; as another rank it gets what `shared_by` remembers.
+  absl::Status ShareTokenIds(std::vector<int32_t>* ids) override {
+    if (shared_by != nullptr) *ids = shared_by->shared.at(shared.size());
+    shared.push_back(*ids);
+    return absl::OkStatus();
+  }
+
   absl::Status Forward(const model::StepInput& input) override {
     inputs.push_back(input);
     if (on_forward) {
@@ -63,6 +70,8 @@ class FakeModel : public model::Model {
   }
 
   std::vector<model::StepInput> inputs;  // of all steps
+  std::vector<std::vector<int32_t>> shared;
+  const FakeModel* shared_by = nullptr;
   std::function<absl::Status(const model::StepInput&)> on_forward;
 
  private:
