@@ -23,13 +23,7 @@ constexpr uint32_t kEndless = 19000;  // tokens; more than any test waits for
 class EngineServiceTest : public testing::Test {
  protected:
   EngineServiceTest() : model_(kVocabSize), address_(NewSocket()) {
-    engine::EngineCallbacks callbacks;
-    callbacks.on_events = [this](uint64_t client, uint64_t step,
-                                 std::vector<engine::SequenceEvent> events) {
-      service_.Deliver(client, step, std::move(events));
-    };
-    engine_ = std::make_shared<engine::Engine>(TestEngineOptions(), &model_, nullptr,
-                                               std::move(callbacks));
+    engine_ = NewEngine();
     server_ = StartServer(address_, {&service_});
     stub_ =
         proto::Engine::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
@@ -49,6 +43,16 @@ class EngineServiceTest : public testing::Test {
       info.mutable_default_sampling()->set_temperature(0);
       return info;
     });
+  }
+
+  std::shared_ptr<engine::Engine> NewEngine() {
+    engine::EngineCallbacks callbacks;
+    callbacks.on_events = [this](uint64_t client, uint64_t step,
+                                 std::vector<engine::SequenceEvent> events) {
+      service_.Deliver(client, step, std::move(events));
+    };
+    return std::make_shared<engine::Engine>(TestEngineOptions(), &model_, nullptr,
+                                            std::move(callbacks));
   }
 
   engine::EngineLoad load() const { return engine_->load(); }
@@ -267,6 +271,25 @@ TEST_F(EngineServiceTest, TheFirstMessageIsAHello) {
   proto::AttachResponse response;
   EXPECT_FALSE(stream->Read(&response));
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(EngineServiceTest, TheNextGroupServesTheGatewayThatComesBack) {
+  Open();
+  Gateway gateway(stub_.get());
+  gateway.Write(NewSubmit(1, {1, 2, 3}, kEndless));
+  EXPECT_TRUE(Eventually([this] { return load().num_running == 1; }));
+  engine_->Fail(absl::UnavailableError("rank 2 is gone"));
+  service_.Close(absl::UnavailableError("rank 2 is gone"));
+  EXPECT_EQ(gateway.Finish().message(), "rank 2 is gone");
+  Gateway early(stub_.get());
+  EXPECT_EQ(early.Finish().message(), "rank 2 is gone") << "nothing is served in between";
+  // The stream's engine and its model stay apart from the next one's.
+  engine_->Stop();
+  engine_ = NewEngine();
+  Open();
+  Gateway again(stub_.get());
+  again.Write(NewSubmit(1, {1, 2, 3}, 3));
+  EXPECT_EQ(again.ReadUntilEnd(1).token_ids_size(), 3);
 }
 
 }  // namespace

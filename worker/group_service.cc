@@ -134,7 +134,7 @@ absl::Status GroupService::WaitForAll(Lock* lock, const char* what, absl::Durati
     if (engine::SteadyNow() < deadline) continue;
     return absl::DeadlineExceededError(absl::StrCat(what, " ", Missing(has), " of ", world_size_,
                                                     " for ", absl::FormatDuration(timeout),
-                                                    "; giving up (--group_timeout)"));
+                                                    "; giving up"));
   }
   if (is_closed_) return absl::CancelledError("the worker is stopping");
   return lost_;

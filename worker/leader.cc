@@ -22,6 +22,8 @@ namespace {
 namespace proto = worker::v1;
 
 constexpr std::chrono::milliseconds kStopGrace(1000);
+// From the group's forming until a rank has the memory that it needs.
+constexpr absl::Duration kReadyTimeout = absl::Minutes(2);
 constexpr int64_t kSlotBytes = int64_t{1} << 20;
 
 engine::SchedulerOptions SchedulerOptionsOf(const WorkerOptions& options, int64_t num_kv_blocks,
@@ -101,7 +103,7 @@ absl::Status Leader::RunGroup() {
   const GroupIdentity identity = {static_cast<uint32_t>(options_.world_size), common::kVersion,
                                   shard_.weights.model_hash, shard_.numerics_id};
   ASSIGN_OR_RETURN(const std::vector<JoinedRank> ranks,
-                   members_.WaitForRanks(identity, options_.group_timeout));
+                   members_.WaitForRanks(identity, Patience()));
   ASSIGN_OR_RETURN(const proto::GroupFormed formed, Agree(ranks));
   auto group = std::make_unique<LeaderGroup>(options_, shard_, &members_, &gateways_, metrics_.get(),
                                              end_, formed);
@@ -128,6 +130,11 @@ absl::Status Leader::RunGroup() {
   members_.Close();
   server_->Shutdown(kStopGrace);
   _exit(1);
+}
+
+// Weights that are loaded are worth waiting for.
+absl::Duration Leader::Patience() const {
+  return held_kv_blocks_ > 0 ? absl::InfiniteDuration() : options_.group_timeout;
 }
 
 // Survivors hold their caches already, and a rank that was started again finds only the memory that
@@ -181,11 +188,15 @@ absl::Status Leader::FormAndServe(const proto::GroupFormed& formed, LeaderGroup*
   RETURN_IF_ERROR(group->Connect());
   RETURN_IF_ERROR(BuildOrRejoin(options_, &shard_, num_kv_blocks, group->communicator(), &model_));
   held_kv_blocks_ = num_kv_blocks;
-  ASSIGN_OR_RETURN(std::vector<proto::RankReport> followers,
-                   members_.WaitUntilReady(options_.group_timeout));
+  auto followers = members_.WaitUntilReady(std::min(kReadyTimeout, options_.group_timeout));
+  // A rank that hangs here may do better in the next group.
+  if (absl::IsDeadlineExceeded(followers.status())) {
+    return absl::UnavailableError(followers.status().message());
+  }
+  RETURN_IF_ERROR(followers.status());
   group->StartEngine(model_.get(), scheduler);
   end_->SetOrderly([group] { group->EndInOrder(); });
-  BeginServing(formed, max_model_len, std::move(followers), group);
+  BeginServing(formed, max_model_len, *std::move(followers), group);
   return group->Watch();
 }
 

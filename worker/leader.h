@@ -33,6 +33,7 @@ class Leader {
   absl::Status ServeGroups();
   // One group from the first rank that joins to its end.
   absl::Status RunGroup();
+  absl::Duration Patience() const;
   absl::StatusOr<worker::v1::GroupFormed> Agree(const std::vector<JoinedRank>& ranks);
   int64_t AgreeOnKvBlocks(const std::vector<JoinedRank>& ranks) const;
   absl::Status FormAndServe(const worker::v1::GroupFormed& formed, LeaderGroup* group);

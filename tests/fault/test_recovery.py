@@ -57,6 +57,18 @@ def test_a_rank_that_hangs_is_replaced(cluster, undisturbed, rank):
     assert f"worker rank {rank} has been silent for 2 s: killing it" in cluster.log()
 
 
+def test_the_leader_reports_the_recovery(cluster, undisturbed, leader_info):
+    before = leader_info(cluster)
+    break_while_streaming(cluster, undisturbed, [1], lambda pids: kill(pids[1]))
+    info, logged = leader_info(cluster), recoveries(cluster)[-1]
+    assert info.epoch > before.epoch and info.recovery.count == before.recovery.count + 1 == logged["count"]
+    assert "rank 1" in info.recovery.reason and info.recovery.survivors == RANKS - 1
+    for phase in ("noticed_ms", "restarted_ms", "loaded_ms", "formed_ms"):
+        assert getattr(info.recovery, phase) == pytest.approx(logged[phase], rel=1e-3, abs=0.1)
+    assert info.num_kv_blocks == before.num_kv_blocks, "the caches stay what they were"
+    assert [rank.pid for rank in info.ranks] == worker_pids(cluster)
+
+
 def test_kills_during_a_recovery(cluster, undisturbed):
     def kill_again_and_again(pids):
         kill(pids[1])
@@ -183,18 +195,19 @@ def test_an_idle_group_notices_a_rank_that_hangs(patient):
     assert worker_pids(patient) == pids
 
 
-def test_idle_probes_cost_next_to_nothing(patient):
+def test_idle_probes_cost_next_to_nothing(cluster):
     def cpu_seconds():
         ticks = 0
-        for pid in patient.processes():
+        for pid in cluster.processes():
             with open(f"/proc/{pid}/stat") as stat:
                 fields = stat.read().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    wait_until(lambda: is_healthy(patient), 60, "the group before is back")
+    wait_until(lambda: is_healthy(cluster), 60, "the group before is back")
     time.sleep(1)
     start, begin = cpu_seconds(), time.monotonic()
     time.sleep(10)
     share = (cpu_seconds() - start) / (time.monotonic() - begin)
-    assert share < 0.02, f"{share:.1%} of a core while idle"
+    print(f"{share:.2%} of a core")
+    assert share < 0.01, f"{share:.1%} of a core while idle"

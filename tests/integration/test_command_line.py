@@ -164,7 +164,7 @@ def flags_of(name):
 def test_serve_knows_the_flags_of_all_services():
     known = set(re.findall(r"^ +--([a-z_0-9]+)  ", quartet("serve", "--help").stdout, re.MULTILINE))
     owned = {"address", "rank", "world_size", "leader_address", "tokenizer_address", "worker_address", "announce_file",
-             "die_with_parent"}
+             "die_with_parent", "local_ranks", "heartbeat_fd"}
     services = flags_of("quartet-tokenizer") | flags_of("quartet-worker") | flags_of("quartet-gateway")
     assert services - known - owned == set(), "flags of a service that serve does not pass on (cli/service_flags.cc)"
-    assert known - services == {"tensor_parallel_size", "flagfile"}
+    assert known - services == {"tensor_parallel_size", "groups", "gateways", "heartbeat_timeout", "flagfile"}
