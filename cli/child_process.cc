@@ -17,7 +17,7 @@ namespace {
 
 // Runs in the child between fork and exec, so only async-signal-safe calls. Does not return.
 [[noreturn]] void RunChild(char* const* argv, const SpawnOptions& options, pid_t parent,
-                           int output_fd, int error_fd) {
+                           int output_fd, int heartbeat_fd, int error_fd) {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   // The parent may have died before prctl.
   if (getppid() != parent) _exit(1);
@@ -32,6 +32,8 @@ namespace {
     dup2(output_fd, STDOUT_FILENO);
     dup2(output_fd, STDERR_FILENO);
   }
+  // The only one that outlives exec.
+  if (heartbeat_fd >= 0) fcntl(heartbeat_fd, F_SETFD, 0);
   execv(argv[0], argv);
   const int error = errno;
   [[maybe_unused]] const ssize_t written = write(error_fd, &error, sizeof(error));
@@ -57,15 +59,19 @@ void ScopedFd::Reset(int fd) {
 }
 
 absl::StatusOr<ChildProcess> Spawn(const SpawnOptions& options) {
+  int output[2] = {-1, -1}, heartbeat[2] = {-1, -1};
+  if ((options.capture_output && pipe2(output, O_CLOEXEC) != 0) ||
+      (options.heartbeat && pipe2(heartbeat, O_CLOEXEC) != 0)) {
+    return absl::ResourceExhaustedError(absl::StrCat("no pipe for a child: ", strerror(errno)));
+  }
+  ScopedFd heartbeat_read(heartbeat[0]), heartbeat_write(heartbeat[1]);
+  const std::string heartbeat_flag = absl::StrCat("--heartbeat_fd=", heartbeat[1]);
   std::vector<char*> argv;
   for (const std::string& argument : options.argv)
     argv.push_back(const_cast<char*>(argument.c_str()));
+  if (options.heartbeat) argv.push_back(const_cast<char*>(heartbeat_flag.c_str()));
   argv.push_back(nullptr);
 
-  int output[2] = {-1, -1};
-  if (options.capture_output && pipe2(output, O_CLOEXEC) != 0) {
-    return absl::ResourceExhaustedError(absl::StrCat("no pipe for a child: ", strerror(errno)));
-  }
   ScopedFd output_read(output[0]), output_write(output[1]);
   int error[2];
   if (pipe2(error, O_CLOEXEC) != 0) {
@@ -78,7 +84,7 @@ absl::StatusOr<ChildProcess> Spawn(const SpawnOptions& options) {
   if (pid < 0) {
     return absl::ResourceExhaustedError(absl::StrCat("can't fork: ", strerror(errno)));
   }
-  if (pid == 0) RunChild(argv.data(), options, parent, output[1], error[1]);
+  if (pid == 0) RunChild(argv.data(), options, parent, output[1], heartbeat[1], error[1]);
 
   error_write.Reset();
   int exec_errno = 0;
@@ -88,7 +94,8 @@ absl::StatusOr<ChildProcess> Spawn(const SpawnOptions& options) {
     return ExecError(options.argv[0], exec_errno);
   }
   if (options.capture_output) fcntl(output_read.get(), F_SETFL, O_NONBLOCK);
-  return ChildProcess{pid, output_read.Release()};
+  if (options.heartbeat) fcntl(heartbeat_read.get(), F_SETFL, O_NONBLOCK);
+  return ChildProcess{pid, output_read.Release(), heartbeat_read.Release()};
 }
 
 std::string DescribeExit(int wait_status) {

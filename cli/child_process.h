@@ -17,11 +17,15 @@ struct SpawnOptions {
   // and the child gets a process group of its own, so that Ctrl-C reaches the parent alone. If
   // false, all three are the parent's.
   bool capture_output = false;
+  // The child gets --heartbeat_fd=N as a further argument, the writing end of a pipe whose other
+  // end is ChildProcess::heartbeat_fd.
+  bool heartbeat = false;
 };
 
 struct ChildProcess {
   pid_t pid = 0;
-  int output_fd = -1;  // non-blocking; the caller closes it
+  int output_fd = -1;     // both are non-blocking; the caller closes them
+  int heartbeat_fd = -1;  // -1 without SpawnOptions::heartbeat
 };
 
 // Starts a child that the kernel sends SIGTERM when the calling thread ends, also if that one is

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+
 namespace quartet::cli {
 
 struct ProcessSpec {
@@ -13,8 +15,8 @@ struct ProcessSpec {
   std::vector<std::string> argv;
 };
 
-// Processes that only live together: if one dies, all are started again.
-struct GroupSpec {
+// Processes that are stopped together.
+struct StageSpec {
   std::string name;
   std::vector<ProcessSpec> processes;
   // From SIGTERM to SIGKILL.
@@ -23,19 +25,28 @@ struct GroupSpec {
 
 struct ClusterOptions {
   std::string binary_dir;
-  std::string runtime_dir;  // sockets and the gateway's announcement
+  std::string runtime_dir;  // sockets and the gateways' announcements
   std::string model;
+  int num_groups = 1;  // worker groups
   int tensor_parallel_size = 1;
+  int num_gateways = 1;
   std::string listen = "127.0.0.1";
+  // Of gateway 0; gateway i has the i-th port after it. 0: each picks a free one.
   int http_port = 8080;
   int grpc_port = 50051;
   // Values of the flags in ServiceFlags() that the user gave, by name.
   std::map<std::string, std::string> service_flags;
 };
 
-std::string AnnounceFile(const ClusterOptions& options);
+// Where a gateway says on which ports it listens.
+std::string AnnounceFile(const ClusterOptions& options, int gateway);
+// As messages call it.
+std::string GatewayName(const ClusterOptions& options, int gateway);
 
-// Tokenizer, workers, gateway: the order of starting. They are stopped in the reverse order.
-std::vector<GroupSpec> PlanCluster(const ClusterOptions& options);
+// INVALID_ARGUMENT naming the flags if the gateways' ports don't exist or collide.
+absl::Status CheckPorts(const ClusterOptions& options);
+
+// Tokenizer, workers, gateways: the order of starting. They are stopped in the reverse order.
+std::vector<StageSpec> PlanCluster(const ClusterOptions& options);
 
 }  // namespace quartet::cli

@@ -12,6 +12,7 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::Each;
+using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
@@ -68,6 +69,55 @@ TEST(PlanClusterTest, TheGatewayMayDrainBeforeItIsKilled) {
   ClusterOptions options = Options();
   options.service_flags = {{"drain_timeout_ms", "60000"}};
   EXPECT_EQ(PlanCluster(options)[2].stop_grace, std::chrono::milliseconds(65'000));
+}
+
+TEST(PlanClusterTest, EachGroupHasASocketAndEachGatewayKnowsAllOfThem) {
+  ClusterOptions options = Options();
+  options.tensor_parallel_size = 2;
+  options.num_groups = 2;
+  options.num_gateways = 3;
+  const auto stages = PlanCluster(options);
+  ASSERT_EQ(stages[1].processes.size(), 4u);
+  EXPECT_EQ(stages[1].processes[3].name, "worker rank 1 of group 1");
+  EXPECT_THAT(stages[1].processes[0].argv, Contains("--address=unix:/run_dir/worker.sock"));
+  EXPECT_THAT(stages[1].processes[2].argv, Contains("--address=unix:/run_dir/worker-1.sock"));
+  EXPECT_THAT(stages[1].processes[3].argv,
+              Contains("--leader_address=unix:/run_dir/worker-1.sock"));
+  for (const auto& worker : stages[1].processes) {
+    EXPECT_THAT(worker.argv, Contains("--local_ranks=4"));
+  }
+  ASSERT_EQ(stages[2].processes.size(), 3u);
+  for (int i = 0; i < 3; ++i) {
+    const auto& gateway = stages[2].processes[i];
+    EXPECT_EQ(gateway.name, GatewayName(options, i));
+    EXPECT_THAT(gateway.argv, Contains("--worker_address=unix:/run_dir/worker.sock,"
+                                       "unix:/run_dir/worker-1.sock"));
+    EXPECT_THAT(gateway.argv, Contains("--http_port=" + std::to_string(8080 + i)));
+    EXPECT_THAT(gateway.argv, Contains("--announce_file=" + AnnounceFile(options, i)));
+  }
+  options.http_port = 0;
+  EXPECT_THAT(PlanCluster(options)[2].processes[2].argv, Contains("--http_port=0"));
+}
+
+TEST(CheckPortsTest, GatewaysNeedPortsThatExistAndDoNotCollide) {
+  ClusterOptions options = Options();
+  options.num_gateways = 3;
+  EXPECT_TRUE(CheckPorts(options).ok());
+  options.http_port = 65533;
+  EXPECT_TRUE(CheckPorts(options).ok());
+  options.http_port = 65534;
+  EXPECT_THAT(
+      std::string(CheckPorts(options).message()),
+      HasSubstr("--http_port=65534 with --gateways=3: the last gateway's port would be 65536"));
+  options.http_port = 8080;
+  options.grpc_port = 8078;
+  EXPECT_THAT(std::string(CheckPorts(options).message()), HasSubstr("at least 3 apart"));
+  options.grpc_port = 8083;
+  EXPECT_TRUE(CheckPorts(options).ok());
+  options.http_port = options.grpc_port = 0;
+  EXPECT_TRUE(CheckPorts(options).ok());
+  options.http_port = options.grpc_port = 9000;
+  EXPECT_THAT(std::string(CheckPorts(options).message()), HasSubstr("are both 9000"));
 }
 
 TEST(ServiceFlagsTest, NamesAreUnique) {

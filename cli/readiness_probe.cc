@@ -37,8 +37,8 @@ absl::StatusOr<Endpoints> ParseAnnouncement(absl::string_view json) {
   return Endpoints{parsed["http_port"].get<int>(), parsed["grpc_port"].get<int>()};
 }
 
-ReadinessProbe::ReadinessProbe(std::string announce_file, std::string host)
-    : announce_file_(std::move(announce_file)),
+ReadinessProbe::ReadinessProbe(std::vector<std::string> announce_files, std::string host)
+    : announce_files_(std::move(announce_files)),
       host_(std::move(host)),
       event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       thread_([this] { Run(); }) {}
@@ -48,15 +48,15 @@ ReadinessProbe::~ReadinessProbe() {
   thread_.join();
 }
 
-Endpoints ReadinessProbe::TakeResult() {
+std::vector<Endpoints> ReadinessProbe::TakeResult() {
   uint64_t value = 0;
   [[maybe_unused]] const ssize_t n = read(event_.get(), &value, sizeof(value));
   std::lock_guard<std::mutex> lock(mutex_);
   return result_;
 }
 
-absl::Status ReadinessProbe::ProbeOnce(Endpoints* endpoints) {
-  std::ifstream file(announce_file_);
+absl::Status ReadinessProbe::ProbeOnce(const std::string& announce_file, Endpoints* endpoints) {
+  std::ifstream file(announce_file);
   if (!file) return absl::UnavailableError("the gateway does not listen yet");
   std::stringstream text;
   text << file.rdbuf();
@@ -71,13 +71,16 @@ absl::Status ReadinessProbe::ProbeOnce(Endpoints* endpoints) {
 
 void ReadinessProbe::Run() {
   auto last_report = std::chrono::steady_clock::now();
+  std::vector<Endpoints> found;
   while (!stop_) {
     Endpoints endpoints;
-    const absl::Status status = ProbeOnce(&endpoints);
+    const absl::Status status = ProbeOnce(announce_files_[found.size()], &endpoints);
     if (status.ok()) {
+      found.push_back(endpoints);
+      if (found.size() < announce_files_.size()) continue;
       {
         std::lock_guard<std::mutex> lock(mutex_);
-        result_ = endpoints;
+        result_ = found;
       }
       const uint64_t one = 1;
       [[maybe_unused]] const ssize_t n = write(event_.get(), &one, sizeof(one));

@@ -117,10 +117,10 @@ TEST(ReadinessProbeTest, SucceedsOnceARequestGoesThrough) {
   CannedServer server({"HTTP/1.1 503 Service Unavailable\r\n\r\n{}", "HTTP/1.1 200 OK\r\n\r\n{}"});
   const std::string file = ::testing::TempDir() + "/announce." + std::to_string(getpid());
   std::ofstream(file) << R"({"http_port":)" << server.port() << R"(,"grpc_port":7})";
-  ReadinessProbe probe(file, "127.0.0.1");
+  ReadinessProbe probe({file}, "127.0.0.1");
   pollfd fd{probe.fd(), POLLIN, 0};
   ASSERT_EQ(poll(&fd, 1, 10'000), 1);
-  const Endpoints endpoints = probe.TakeResult();
+  const Endpoints endpoints = probe.TakeResult().at(0);
   EXPECT_EQ(endpoints.http_port, server.port());
   EXPECT_EQ(endpoints.grpc_port, 7);
   EXPECT_THAT(server.first_request(), HasSubstr("POST /v1/completions HTTP/1.1\r\n"));
@@ -129,7 +129,7 @@ TEST(ReadinessProbeTest, SucceedsOnceARequestGoesThrough) {
 }
 
 TEST(ReadinessProbeTest, EndsWhileNothingAnswers) {
-  ReadinessProbe probe("/nonexistent/announce", "127.0.0.1");
+  ReadinessProbe probe({"/nonexistent/announce"}, "127.0.0.1");
 }
 
 }  // namespace

@@ -31,6 +31,21 @@ std::string ChooseBase() {
   return "/tmp";
 }
 
+// Leaders name the shared memory of a group that forms after the socket that they listen on, with
+// dots for slashes; who was killed at that moment leaves it.
+void RemoveSegments(const std::string& directory) {
+  std::string prefix = absl::StrCat(kPrefix, directory, ".");
+  for (char& c : prefix) {
+    if (c == '/') c = '.';
+  }
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator("/dev/shm", ignored)) {
+    if (absl::StartsWith(entry.path().filename().string(), prefix)) {
+      fs::remove(entry.path(), ignored);
+    }
+  }
+}
+
 // Folders without a lock file are left alone: their owner may just be making them, or they are
 // somebody else's.
 void RemoveStale(const std::string& base) {
@@ -39,6 +54,7 @@ void RemoveStale(const std::string& base) {
     if (!absl::StartsWith(entry.path().filename().string(), kPrefix)) continue;
     ScopedFd lock(open((entry.path() / "lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
     if (lock.get() < 0 || flock(lock.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    RemoveSegments(entry.path());
     fs::remove_all(entry.path(), ignored);
   }
 }
@@ -70,6 +86,7 @@ absl::StatusOr<std::unique_ptr<RuntimeDirectory>> RuntimeDirectory::Create(absl:
 
 RuntimeDirectory::~RuntimeDirectory() {
   std::error_code ignored;
+  RemoveSegments(path_);
   fs::remove_all(path_, ignored);
 }
 

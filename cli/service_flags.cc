@@ -8,7 +8,7 @@ namespace {
 constexpr unsigned kAll = kTokenizer | kWorker | kGateway;
 
 constexpr ServiceFlag kServiceFlags[] = {
-    {"model_name", kGateway, false, "Name that clients may send as \"model\"."},
+    {"model_name", kGateway, false, "Names that clients may send as \"model\"."},
     {"device", kWorker, false, "cpu, or simulated: no weights, steps take --sim_profile's time."},
     {"sim_profile", kWorker, false, "Hardware that the simulated device stands for: name or file."},
     {"sim_time_scale", kWorker, false, "Multiplies the simulated device's times."},
@@ -23,8 +23,16 @@ constexpr ServiceFlag kServiceFlags[] = {
     {"max_waiting", kWorker, false, "Sequences that may wait; beyond it requests are refused."},
     {"http_threads", kGateway, false, "Threads of the HTTP API."},
     {"group_timeout", kWorker, false, "How long ranks wait for each other at the start."},
+    {"step_timeout", kWorker, false, "A step this much over its predicted time ends the group."},
+    {"step_timeout_factor", kWorker, false, "Times the predicted time, on top of --step_timeout."},
+    {"idle_probe_interval", kWorker, false, "How often idle ranks are asked for a sign of life."},
     {"max_inflight_requests", kGateway, false, "Requests in the gateway at once; beyond it 429."},
-    {"resume_timeout", kGateway, false, "How long a stream waits for a worker that comes back."},
+    {"max_inflight_prompt_tokens", kGateway, false,
+     "Prompt tokens of all requests in the gateway together; beyond it 429."},
+    {"max_group_imbalance", kGateway, false,
+     "A worker group with more than this many times its even share is passed over."},
+    {"resume_timeout", kGateway, false,
+     "Seconds that a stream waits for a worker that comes back."},
     {"header_hold_ms", kGateway, false, "How long the HTTP status is held for the first token."},
     {"drain_timeout_ms", kGateway, false, "How long running requests may go on after SIGTERM."},
     {"max_text_bytes", kTokenizer, false, "Longer texts are refused."},
@@ -36,6 +44,7 @@ constexpr ServiceFlag kOwnedServiceFlags[] = {
     {"world_size", kWorker, false, ""},           {"leader_address", kWorker, false, ""},
     {"tokenizer_address", kGateway, false, ""},   {"worker_address", kGateway, false, ""},
     {"announce_file", kGateway, false, ""},       {"die_with_parent", kAll, true, ""},
+    {"local_ranks", kWorker, false, ""},          {"heartbeat_fd", kAll, false, ""},
 };
 
 }  // namespace

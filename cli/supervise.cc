@@ -8,10 +8,10 @@
 #include <ctime>
 
 #include "absl/strings/str_cat.h"
-#include "cli/back_off.h"
 #include "cli/child_process.h"
 #include "cli/commands.h"
 #include "cli/flag_set.h"
+#include "common/back_off.h"
 #include "common/logging.h"
 #include "common/status_macros.h"
 
@@ -21,7 +21,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-// A child that lived for less than this is started again with back-off instead of at once.
+// Children that live for less than this, one after the other, are started again with back-off
+// instead of at once.
 constexpr milliseconds kShortLife(1000);
 
 sigset_t WaitedSignals() {
@@ -57,10 +58,9 @@ bool PauseOrStop(milliseconds pause) {
 absl::Status Supervise(const Arguments& arguments) {
   FlagSet flags("supervise", "-- COMMAND [ARGUMENTS]",
                 "Runs COMMAND and starts it again at once whenever it ends, with pauses from 0.2 s "
-                "to 10 s if it ends within a "
-                "second. Passes SIGTERM and Ctrl-C on and then ends. A child that exits with code "
-                "2 (bad configuration) is not "
-                "started again.");
+                "to 10 s if it ends within a second again and again. Passes SIGTERM and Ctrl-C on "
+                "and then ends. A child that exits with code 2 (bad configuration) is not started "
+                "again.");
   ASSIGN_OR_RETURN(const Arguments command, flags.Parse(arguments));
   if (command.empty()) {
     return absl::InvalidArgumentError(
@@ -70,7 +70,7 @@ absl::Status Supervise(const Arguments& arguments) {
   sigprocmask(SIG_BLOCK, &set, nullptr);
   common::SetLogProcessName("supervise");
 
-  BackOff back_off{BackOff::Options()};
+  common::BackOff back_off({milliseconds(200), milliseconds(10'000), kShortLife});
   while (true) {
     const auto started = Clock::now();
     ASSIGN_OR_RETURN(const ChildProcess child, Spawn({command, false}));
@@ -87,7 +87,7 @@ absl::Status Supervise(const Arguments& arguments) {
           absl::StrCat(how, ": bad configuration, not started again"));
     }
     const auto lived = std::chrono::duration_cast<milliseconds>(Clock::now() - started);
-    const milliseconds pause = lived < kShortLife ? back_off.Next(lived) : milliseconds(0);
+    const milliseconds pause = back_off.Next(lived);
     common::LogWarning(absl::StrCat(how, ", starting it again"), {{"pause_ms", pause.count()}});
     if (pause.count() > 0 && PauseOrStop(pause)) return absl::OkStatus();
   }

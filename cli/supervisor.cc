@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -25,33 +26,34 @@ sigset_t WaitedSignals() {
   return set;
 }
 
+constexpr std::chrono::milliseconds kHeartbeatCheck(1000);
+
 double Seconds(std::chrono::milliseconds duration) {
   return static_cast<double>(duration.count()) / 1000;
 }
 
 }  // namespace
 
-bool Supervisor::Group::AnyAlive() const {
+bool Supervisor::Stage::AnyAlive() const {
   return std::any_of(processes.begin(), processes.end(),
                      [](const auto& process) { return process->pid != 0; });
 }
 
-Supervisor::Supervisor(std::vector<GroupSpec> groups, const SupervisorOptions& options)
+Supervisor::Supervisor(std::vector<StageSpec> stages, const SupervisorOptions& options)
     : options_(options) {
-  for (GroupSpec& spec : groups) {
-    Group group{std::move(spec), {}, BackOff(options.back_off), Phase::kDown, {}, {}, 0};
-    for (const ProcessSpec& process_spec : group.spec.processes) {
-      group.processes.push_back(std::make_unique<Process>());
-      group.processes.back()->spec = process_spec;
+  for (StageSpec& spec : stages) {
+    Stage& stage = stages_.emplace_back();
+    stage.spec = std::move(spec);
+    for (const ProcessSpec& process : stage.spec.processes) {
+      stage.processes.push_back(std::make_unique<Process>(process, options.back_off));
     }
-    groups_.push_back(std::move(group));
   }
 }
 
 Supervisor::~Supervisor() {
   // Only after a failure inside Run(); the kernel ends the children, but nobody should be left
   // unreaped.
-  for (const Group& group : groups_) SignalGroup(group, SIGKILL);
+  for (const Stage& stage : stages_) SignalStage(stage, SIGKILL);
 }
 
 void Supervisor::BlockSignals() {
@@ -63,11 +65,11 @@ void Supervisor::Watch(int fd, std::function<void()> on_readable) {
   watches_.emplace_back(fd, std::move(on_readable));
 }
 
-void Supervisor::ReplaceArgument(absl::string_view group_name, absl::string_view prefix,
+void Supervisor::ReplaceArgument(absl::string_view name, absl::string_view prefix,
                                  absl::string_view value) {
-  for (Group& group : groups_) {
-    if (group.spec.name != group_name) continue;
-    for (auto& process : group.processes) {
+  for (Stage& stage : stages_) {
+    for (auto& process : stage.processes) {
+      if (process->spec.name != name) continue;
       for (std::string& argument : process->spec.argv) {
         if (absl::StartsWith(argument, prefix)) argument = absl::StrCat(prefix, value);
       }
@@ -79,43 +81,47 @@ absl::Status Supervisor::Run() {
   const sigset_t set = WaitedSignals();
   signals_.Reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   QUARTET_CHECK(signals_.get() >= 0);
-  for (Group& group : groups_) StartGroup(&group);
-  while (!std::all_of(groups_.begin(), groups_.end(),
-                      [](const Group& group) { return group.phase == Phase::kDown; })) {
+  last_check_ = Clock::now();
+  for (Stage& stage : stages_) {
+    for (auto& process : stage.processes) StartProcess(process.get());
+  }
+  while (!std::all_of(stages_.begin(), stages_.end(),
+                      [](const Stage& stage) { return stage.phase == Phase::kDown; })) {
     Wait(Clock::now());
     CheckDeadlines();
   }
   return result_;
 }
 
-void Supervisor::StartGroup(Group* group) {
+void Supervisor::StartProcess(Process* process) {
+  process->awaits_start = false;
   if (stopping_) return;
-  group->phase = Phase::kUp;
-  group->started = Clock::now();
-  for (auto& process : group->processes) {
-    absl::StatusOr<ChildProcess> child = Spawn({process->spec.argv, true});
-    if (!child.ok()) {
-      Fail(child.status());
-      return;
-    }
-    process->pid = child->pid;
-    process->output.Reset(child->output_fd);
-    process->partial_line.clear();
-    process->last_line.clear();
-    common::LogInfo(absl::StrCat("started ", process->spec.name), {{"pid", child->pid}});
+  absl::StatusOr<ChildProcess> child = Spawn({.argv = process->spec.argv,
+                                              .capture_output = true,
+                                              .heartbeat = options_.heartbeat_timeout.count() > 0});
+  if (!child.ok()) {
+    Fail(child.status());
+    return;
   }
+  process->pid = child->pid;
+  process->started = process->last_beat = Clock::now();
+  process->output.Reset(child->output_fd);
+  process->heartbeat.Reset(child->heartbeat_fd);
+  process->partial_line.clear();
+  process->last_line.clear();
+  common::LogInfo(absl::StrCat("started ", process->spec.name), {{"pid", child->pid}});
 }
 
-void Supervisor::SignalGroup(const Group& group, int signal_number) const {
-  for (const auto& process : group.processes) {
+void Supervisor::SignalStage(const Stage& stage, int signal_number) const {
+  for (const auto& process : stage.processes) {
     if (process->pid != 0) kill(process->pid, signal_number);
   }
 }
 
-void Supervisor::TakeDown(Group* group, Clock::time_point now) {
-  SignalGroup(*group, SIGTERM);
-  group->phase = Phase::kGoingDown;
-  group->deadline = now + group->spec.stop_grace;
+void Supervisor::TakeDown(Stage* stage, Clock::time_point now) {
+  SignalStage(*stage, SIGTERM);
+  stage->phase = Phase::kGoingDown;
+  stage->kill_at = now + stage->spec.stop_grace;
 }
 
 void Supervisor::Fail(absl::Status status) {
@@ -125,84 +131,108 @@ void Supervisor::Fail(absl::Status status) {
 
 void Supervisor::StopNext() {
   stopping_ = true;
-  for (auto group = groups_.rbegin(); group != groups_.rend(); ++group) {
-    if (!group->AnyAlive()) group->phase = Phase::kDown;
-    if (group->phase == Phase::kDown) continue;
-    if (group->phase != Phase::kGoingDown) {
-      common::LogInfo(absl::StrCat("stopping ", group->spec.name));
-      TakeDown(&*group, Clock::now());
+  for (auto stage = stages_.rbegin(); stage != stages_.rend(); ++stage) {
+    if (!stage->AnyAlive()) stage->phase = Phase::kDown;
+    if (stage->phase == Phase::kDown) continue;
+    if (stage->phase != Phase::kGoingDown) {
+      common::LogInfo(absl::StrCat("stopping ", stage->spec.name));
+      TakeDown(&*stage, Clock::now());
     }
     return;
   }
 }
 
-void Supervisor::OnDeath(Group* group, Process* process, int wait_status) {
+void Supervisor::OnDeath(Stage* stage, Process* process, int wait_status) {
   ForwardOutput(process);
   process->output.Reset();
+  process->heartbeat.Reset();
   process->pid = 0;
   const std::string how = absl::StrCat(process->spec.name, " ", DescribeExit(wait_status));
   const std::string story = process->last_line.empty()
                                 ? how
                                 : absl::StrCat(how, ". Its last message: ", process->last_line);
-  const bool bad_configuration =
-      WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == options_.bad_configuration_code;
-  if (!stopping_ && !ready_ && bad_configuration) {
-    Fail(absl::FailedPreconditionError(story));
-  } else if (!stopping_ && group->phase == Phase::kUp) {
-    common::LogWarning(how);
-    if (!ready_ && ++group->failed_starts >= options_.max_failed_starts) {
-      Fail(absl::UnavailableError(
-          absl::StrCat("gave up after ", group->failed_starts, " starts: ", story)));
-    } else {
-      TakeDown(group, Clock::now());
-    }
-  } else if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0) {
-    common::LogInfo(how);
-  }
-  if (!group->AnyAlive()) OnGroupGone(group);
-}
-
-void Supervisor::OnGroupGone(Group* group) {
   if (stopping_) {
-    group->phase = Phase::kDown;
-    StopNext();
+    if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0) common::LogInfo(how);
+    if (!stage->AnyAlive()) StopNext();
     return;
   }
+  if (!ready_ && WIFEXITED(wait_status) &&
+      WEXITSTATUS(wait_status) == options_.bad_configuration_code) {
+    Fail(absl::FailedPreconditionError(story));
+    return;
+  }
+  common::LogWarning(how);
+  if (!ready_ && ++process->failed_starts >= options_.max_failed_starts) {
+    Fail(absl::UnavailableError(
+        absl::StrCat("gave up after ", process->failed_starts, " starts: ", story)));
+    return;
+  }
+  ScheduleStart(process);
+}
+
+void Supervisor::ScheduleStart(Process* process) {
   const auto now = Clock::now();
-  const auto wait = group->back_off.Next(
-      std::chrono::duration_cast<std::chrono::milliseconds>(now - group->started));
-  group->phase = Phase::kWaiting;
-  group->deadline = now + wait;
-  common::LogWarning(
-      absl::StrCat("starting ", group->spec.name, " again in ", Seconds(wait), " s"));
+  const auto wait = process->back_off.Next(
+      std::chrono::duration_cast<std::chrono::milliseconds>(now - process->started));
+  process->awaits_start = true;
+  process->start_at = now + wait;
+  common::LogWarning(absl::StrCat(
+      "starting ", process->spec.name, " again ",
+      wait.count() == 0 ? std::string("at once") : absl::StrCat("in ", Seconds(wait), " s")));
+}
+
+int Supervisor::PollTimeoutMs(Clock::time_point now) const {
+  // Heartbeats are looked at once a second.
+  auto until =
+      options_.heartbeat_timeout.count() > 0 ? now + kHeartbeatCheck : Clock::time_point::max();
+  for (const Stage& stage : stages_) {
+    if (stage.phase == Phase::kGoingDown) until = std::min(until, stage.kill_at);
+    for (const auto& process : stage.processes) {
+      if (process->awaits_start) until = std::min(until, process->start_at);
+    }
+  }
+  if (until == Clock::time_point::max()) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now).count();
+  return static_cast<int>(std::max<int64_t>(left, 0));
 }
 
 void Supervisor::Wait(Clock::time_point now) {
   std::vector<pollfd> fds = {{signals_.get(), POLLIN, 0}};
   for (const auto& watch : watches_) fds.push_back({watch.first, POLLIN, 0});
-  std::vector<Process*> readers;
-  int timeout_ms = -1;
-  for (Group& group : groups_) {
-    for (auto& process : group.processes) {
+  std::vector<Process*> writers, beaters;
+  for (Stage& stage : stages_) {
+    for (auto& process : stage.processes) {
       if (process->output.get() < 0) continue;
       fds.push_back({process->output.get(), POLLIN, 0});
-      readers.push_back(process.get());
-    }
-    if (group.phase == Phase::kGoingDown || group.phase == Phase::kWaiting) {
-      const auto left =
-          std::chrono::duration_cast<std::chrono::milliseconds>(group.deadline - now).count() + 1;
-      const int wait = static_cast<int>(std::max<int64_t>(left, 0));
-      timeout_ms = timeout_ms < 0 ? wait : std::min(timeout_ms, wait);
+      writers.push_back(process.get());
     }
   }
-  if (poll(fds.data(), fds.size(), timeout_ms) <= 0) return;
-  for (size_t i = 0; i < readers.size(); ++i) {
-    if (fds[1 + watches_.size() + i].revents != 0) ForwardOutput(readers[i]);
+  for (Stage& stage : stages_) {
+    for (auto& process : stage.processes) {
+      if (process->heartbeat.get() < 0) continue;
+      fds.push_back({process->heartbeat.get(), POLLIN, 0});
+      beaters.push_back(process.get());
+    }
+  }
+  if (poll(fds.data(), fds.size(), PollTimeoutMs(now)) <= 0) return;
+  const pollfd* next = &fds[1 + watches_.size()];
+  for (Process* process : writers) {
+    if ((next++)->revents != 0) ForwardOutput(process);
+  }
+  for (Process* process : beaters) {
+    if ((next++)->revents != 0) TakeBeats(process);
   }
   for (size_t i = 0; i < watches_.size(); ++i) {
     if (fds[1 + i].revents != 0) watches_[i].second();
   }
   if (fds[0].revents != 0) TakeSignals();
+}
+
+void Supervisor::TakeBeats(Process* process) {
+  char beats[256];
+  const ssize_t n = read(process->heartbeat.get(), beats, sizeof(beats));
+  if (n > 0) process->last_beat = Clock::now();
+  if (n == 0) process->heartbeat.Reset();  // closed by the child; OnDeath follows
 }
 
 void Supervisor::TakeSignals() {
@@ -211,7 +241,7 @@ void Supervisor::TakeSignals() {
     if (info.ssi_signo == SIGCHLD) continue;
     if (stopping_) {
       common::LogWarning("second signal: killing what is left");
-      for (const Group& group : groups_) SignalGroup(group, SIGKILL);
+      for (const Stage& stage : stages_) SignalStage(stage, SIGKILL);
     } else {
       common::LogInfo(absl::StrCat("got signal ", info.ssi_signo, " (",
                                    strsignal(static_cast<int>(info.ssi_signo)), "), stopping"));
@@ -223,26 +253,44 @@ void Supervisor::TakeSignals() {
 }
 
 void Supervisor::Reap() {
-  for (Group& group : groups_) {
-    for (auto& process : group.processes) {
+  for (Stage& stage : stages_) {
+    for (auto& process : stage.processes) {
       int wait_status = 0;
       if (process->pid == 0 || waitpid(process->pid, &wait_status, WNOHANG) != process->pid)
         continue;
-      OnDeath(&group, process.get(), wait_status);
+      OnDeath(&stage, process.get(), wait_status);
     }
   }
 }
 
 void Supervisor::CheckDeadlines() {
   const auto now = Clock::now();
-  for (Group& group : groups_) {
-    if (group.deadline > now) continue;
-    if (group.phase == Phase::kWaiting) StartGroup(&group);
-    if (group.phase == Phase::kGoingDown) {
-      common::LogWarning(absl::StrCat(group.spec.name, " still there ",
-                                      Seconds(group.spec.stop_grace), " s after SIGTERM: killing"));
-      SignalGroup(group, SIGKILL);
-      group.deadline = now + std::chrono::seconds(10);
+  for (Stage& stage : stages_) {
+    for (auto& process : stage.processes) {
+      if (process->awaits_start && process->start_at <= now) StartProcess(process.get());
+    }
+    if (stage.phase != Phase::kGoingDown || stage.kill_at > now) continue;
+    common::LogWarning(absl::StrCat(stage.spec.name, " still there ",
+                                    Seconds(stage.spec.stop_grace), " s after SIGTERM: killing"));
+    SignalStage(stage, SIGKILL);
+    stage.kill_at = now + std::chrono::seconds(10);
+  }
+  CheckHeartbeats(now);
+}
+
+void Supervisor::CheckHeartbeats(Clock::time_point now) {
+  const auto pause = now - std::exchange(last_check_, now);
+  for (Stage& stage : stages_) {
+    for (auto& process : stage.processes) {
+      if (process->pid == 0 || process->heartbeat.get() < 0) continue;
+      // Whatever held this process up (a suspended machine, say) will have held up the children.
+      if (pause > 2 * kHeartbeatCheck) process->last_beat = std::max(process->last_beat, now);
+      if (now - process->last_beat <= options_.heartbeat_timeout) continue;
+      common::LogError(absl::StrCat(process->spec.name, " has been silent for ",
+                                    Seconds(options_.heartbeat_timeout), " s: killing it"),
+                       {{"pid", process->pid}});
+      kill(process->pid, SIGKILL);
+      process->last_beat = now;
     }
   }
 }

@@ -1,6 +1,6 @@
-// Runs groups of child processes: starts them, starts a group again when one of its processes dies,
-// stops them in order. One thread, one poll loop; everything that takes time happens between polls
-// of it.
+// Runs child processes: starts them, starts again those that die or fall silent, each on its own,
+// and stops them in order. One thread, one poll loop; everything that takes time happens between
+// polls of it.
 #pragma once
 
 #include <sys/types.h>
@@ -14,25 +14,27 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "cli/back_off.h"
 #include "cli/child_process.h"
 #include "cli/cluster_plan.h"
+#include "common/back_off.h"
 
 namespace quartet::cli {
 
 struct SupervisorOptions {
-  BackOff::Options back_off;
-  // Before SetReady(), so many deaths of one group end the supervisor.
+  common::BackOff::Options back_off;
+  // Before SetReady(), so many deaths of one process end the supervisor.
   int max_failed_starts = 3;
   // Before SetReady(), a child that exits with this code ends the supervisor at once: starting it
   // again can't help.
   int bad_configuration_code = 2;
+  // A child whose heartbeat has been silent for so long is killed and started again; 0: never.
+  std::chrono::milliseconds heartbeat_timeout{10'000};
 };
 
 class Supervisor {
  public:
-  // `groups` in the order of starting; they are stopped in the reverse order.
-  Supervisor(std::vector<GroupSpec> groups, const SupervisorOptions& options);
+  // `stages` in the order of starting; they are stopped in the reverse order, one after the other.
+  Supervisor(std::vector<StageSpec> stages, const SupervisorOptions& options);
   ~Supervisor();
 
   // Blocks the signals that Run() waits for. Call first in main: threads inherit it.
@@ -42,12 +44,11 @@ class Supervisor {
   void Watch(int fd, std::function<void()> on_readable);
   // From now on children are started again for ever. Call from a Watch function.
   void SetReady() { ready_ = true; }
-  // Replaces the argument of all processes of `group` that starts with `prefix`, for their next
-  // start.
-  void ReplaceArgument(absl::string_view group, absl::string_view prefix, absl::string_view value);
+  // Replaces the argument of the process `name` that starts with `prefix`, for its next start.
+  void ReplaceArgument(absl::string_view name, absl::string_view prefix, absl::string_view value);
 
   // Returns when all children have ended: OK after SIGTERM, SIGINT or SIGHUP; FAILED_PRECONDITION
-  // with the child's last message if its configuration is bad; UNAVAILABLE with it if a group can't
+  // with the child's last message if its configuration is bad; UNAVAILABLE with it if one can't
   // be started. A second signal kills at once.
   absl::Status Run();
 
@@ -55,48 +56,58 @@ class Supervisor {
   using Clock = std::chrono::steady_clock;
 
   struct Process {
+    Process(const ProcessSpec& spec, const common::BackOff::Options& back_off)
+        : spec(spec), back_off(back_off) {}
+
     ProcessSpec spec;
     pid_t pid = 0;  // 0: not running
+    Clock::time_point started;
+    bool awaits_start = false;  // not running; started at `start_at`
+    Clock::time_point start_at;
+    common::BackOff back_off;
+    int failed_starts = 0;
+    ScopedFd heartbeat;
+    Clock::time_point last_beat;
     ScopedFd output;
     std::string partial_line;
     std::string last_line;
   };
 
   enum class Phase {
-    kUp,         // all processes were started
-    kGoingDown,  // SIGTERM was sent; SIGKILL at `deadline`
-    kWaiting,    // none runs; all are started at `deadline`
+    kUp,         // its processes run, or are started again
+    kGoingDown,  // SIGTERM was sent; SIGKILL at `kill_at`
     kDown,       // none runs and none will
   };
 
-  struct Group {
-    GroupSpec spec;
+  struct Stage {
+    StageSpec spec;
     std::vector<std::unique_ptr<Process>> processes;
-    BackOff back_off;
-    Phase phase = Phase::kDown;
-    Clock::time_point started;
-    Clock::time_point deadline;
-    int failed_starts = 0;
+    Phase phase = Phase::kUp;
+    Clock::time_point kill_at;
     bool AnyAlive() const;
   };
 
-  void StartGroup(Group* group);
-  void TakeDown(Group* group, Clock::time_point now);
-  void SignalGroup(const Group& group, int signal_number) const;
-  void OnDeath(Group* group, Process* process, int wait_status);
-  void OnGroupGone(Group* group);
-  // Begins or goes on with the final stop: the last group that is not down is next.
+  void StartProcess(Process* process);
+  void TakeDown(Stage* stage, Clock::time_point now);
+  void SignalStage(const Stage& stage, int signal_number) const;
+  void OnDeath(Stage* stage, Process* process, int wait_status);
+  void ScheduleStart(Process* process);
+  // Begins or goes on with the final stop: the last stage that is not down is next.
   void StopNext();
   void Fail(absl::Status status);
 
   void Wait(Clock::time_point now);
+  int PollTimeoutMs(Clock::time_point now) const;
   void TakeSignals();
   void Reap();
   void CheckDeadlines();
+  void CheckHeartbeats(Clock::time_point now);
+  void TakeBeats(Process* process);
   void ForwardOutput(Process* process);
 
   const SupervisorOptions options_;
-  std::vector<Group> groups_;
+  std::vector<Stage> stages_;
+  Clock::time_point last_check_;  // of the heartbeats
   ScopedFd signals_;
   std::vector<std::pair<int, std::function<void()>>> watches_;
   bool ready_ = false;

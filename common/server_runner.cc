@@ -15,6 +15,10 @@
 namespace quartet::common {
 namespace {
 
+constexpr int kPingIntervalMs = 30'000;
+constexpr int kPingTimeoutMs = 20'000;
+constexpr int kMinClientPingIntervalMs = 1'000;
+
 // Both are process-wide switches of gRPC and must be set before any server is built.
 void EnableHealthAndReflection() {
   static std::once_flag once;
@@ -46,6 +50,15 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   // Without this a second process could share the port silently.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // A stream may be silent for minutes, and what stands between drops connections that are: the
+  // server pings, clients may ping as often as they like to (gRPC's default is every 5 minutes, and
+  // then it hangs up), and a peer that has vanished is noticed.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinClientPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   for (grpc::Service* service : services) builder.RegisterService(service);
   runner->server_ = builder.BuildAndStart();
   if (runner->server_ == nullptr) {

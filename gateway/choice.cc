@@ -10,6 +10,9 @@
 namespace quartet::gateway {
 namespace {
 
+// How long a resumed sequence that every group has refused waits before it asks again.
+constexpr absl::Duration kRefusedRetryDelay = absl::Milliseconds(250);
+
 // Calls `visit` for every token of `positions` that a client will see spelled out, in a fixed
 // order.
 template <class Visitor>
@@ -36,6 +39,7 @@ Choice::Choice(std::shared_ptr<const PreparedRequest> prepared, uint32_t index, 
 void Choice::Cancel() {
   done_ = true;
   router_->StopWaiting(this);
+  loop_->CancelTimer(std::exchange(retry_timer_, 0));
   if (sequence_id_ != 0) router_->Cancel(std::exchange(sequence_id_, 0));
 }
 
@@ -51,6 +55,7 @@ Submission Choice::MakeSubmission() const {
   if (prompt_logprobs_received_) submission.sampling.prompt_logprobs.reset();
   submission.priority = request.priority;
   submission.cache_salt = request.cache_salt;
+  submission.tenant = request.tenant;
   submission.eos_token_ids = prepared_->eos_token_ids;
   if (prepared_->deadline != absl::InfiniteFuture()) {
     const int64_t left_ms = absl::ToInt64Milliseconds(prepared_->deadline - loop_->Now());
@@ -61,39 +66,86 @@ Submission Choice::MakeSubmission() const {
 
 absl::Status Choice::Submit() {
   // Until a token has come nothing binds the answer to one kind of numerics.
-  const Placement placement = received_ids_.empty() ? Placement{} : placement_;
+  Placement placement = received_ids_.empty() ? Placement{} : placement_;
+  placement.refused_by = refused_by_;
   absl::StatusOr<Router::Route> route = router_->Submit(MakeSubmission(), placement, this);
   if (!route.ok()) return route.status();
   sequence_id_ = route->sequence_id;
   placement_ = std::move(route->placement);
+  if (attempt_ == 0) return absl::OkStatus();
+  common::LogInfo("sequence resumed", {{"request_id", prepared_->request.request_id},
+                                       {"choice", index_},
+                                       {"attempt", attempt_},
+                                       {"output_tokens", received_ids_.size()}});
+  owner_->OnChoiceResumed(index_);
   return absl::OkStatus();
 }
 
 void Choice::SubmitOrWait() {
   const absl::Status submitted = Submit();
-  if (submitted.ok()) return;
+  if (!submitted.ok()) Wait(submitted);
+}
+
+void Choice::Wait(const absl::Status& why) {
   router_->AwaitGroup(this);
-  owner_->OnChoiceWaiting(index_, true, submitted);
+  if (!std::exchange(waiting_, true)) owner_->OnChoiceWaiting(index_, true, why);
+}
+
+void Choice::WaitNoMore() {
+  if (std::exchange(waiting_, false)) owner_->OnChoiceWaiting(index_, false, absl::OkStatus());
 }
 
 void Choice::OnSequenceLost(const absl::Status& why) {
   sequence_id_ = 0;
   if (done_ || worker_finish_.reason != FinishReason::kNone) return;
   ++attempt_;
+  lost_at_ = std::min(lost_at_, loop_->Now());
+  refused_by_.clear();
   SubmitOrWait();
 }
 
-void Choice::OnGroupAttached() {
+void Choice::OnSequenceRefused(const absl::Status& why, const std::string& address) {
+  sequence_id_ = 0;
   if (done_) return;
+  refused_by_.push_back(address);
+  if (Submit().ok()) return;
+  refused_by_.clear();
+  if (absl::IsResourceExhausted(why)) {
+    // Who has had nothing yet can come back later; a stream that has begun is not given up because
+    // the queues are full, but tries again until the resume timeout.
+    if (attempt_ == 0) return owner_->OnChoiceFailed(why);
+    was_refused_ = true;
+    retry_timer_ = loop_->PostAfter(kRefusedRetryDelay, [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (self == nullptr) return;
+      self->retry_timer_ = 0;
+      self->OnGroupAvailable();
+    });
+  }
+  Wait(why);
+}
+
+void Choice::OnGroupAvailable() {
+  if (done_ || sequence_id_ != 0) return;
   if (!Submit().ok()) {
     router_->AwaitGroup(this);  // Not a group that can go on with these ids.
     return;
   }
-  common::LogInfo("sequence resumed", {{"request_id", prepared_->request.request_id},
-                                       {"choice", index_},
-                                       {"attempt", attempt_},
-                                       {"output_tokens", received_ids_.size()}});
-  owner_->OnChoiceWaiting(index_, false, absl::OkStatus());
+  router_->StopWaiting(this);
+  loop_->CancelTimer(std::exchange(retry_timer_, 0));
+  // It may be refused again, and must not have all the time of the world for that.
+  if (!was_refused_) WaitNoMore();
+}
+
+void Choice::NoteRecovery(const SequenceNews& news) {
+  WaitNoMore();
+  was_refused_ = false;
+  refused_by_.clear();
+  if (news.token_ids.empty() || lost_at_ == absl::InfiniteFuture()) return;
+  const size_t sent = prepared_->prompt_ids->size() + received_ids_.size();
+  owner_->OnChoiceRecovered(index_, loop_->Now() - lost_at_,
+                            sent - std::min<size_t>(sent, news.cached_tokens));
+  lost_at_ = absl::InfiniteFuture();
 }
 
 void Choice::OnSequenceNews(SequenceNews news) {
@@ -103,7 +155,9 @@ void Choice::OnSequenceNews(SequenceNews news) {
     owner_->OnChoiceFailed(news.error);
     return;
   }
-  owner_->OnChoiceNews(index_, news.token_ids.size(), news.cached_tokens);
+  NoteRecovery(news);
+  owner_->OnChoiceNews(index_, news.token_ids.size(),
+                       received_ids_.empty() ? news.cached_tokens : 0);
   if (news.finish_reason != FinishReason::kNone) {
     sequence_id_ = 0;
     worker_finish_ = {index_, news.finish_reason, std::nullopt, news.stop_token_id};

@@ -35,7 +35,9 @@ struct PreparedRequest {
 class ChoiceOwner {
  public:
   virtual ~ChoiceOwner() = default;
-  // News came from the worker; `num_tokens` new ids. Called before anything that follows from it.
+  // News came from the worker; `num_tokens` new ids. `cached_tokens` counts only before the first
+  // token: what a resume finds in a cache is not the client's affair. Called before anything that
+  // follows from it.
   virtual void OnChoiceNews(uint32_t index, size_t num_tokens, uint32_t cached_tokens) = 0;
   virtual void OnChoiceDelta(DeltaEvent delta) = 0;
   // The answer is complete with `num_tokens` tokens.
@@ -43,6 +45,11 @@ class ChoiceOwner {
   virtual void OnChoiceFailed(const absl::Status& status) = 0;
   // The answer's group is gone; it waits for another, or waits no more.
   virtual void OnChoiceWaiting(uint32_t index, bool waiting, const absl::Status& why) = 0;
+  // The answer was submitted again after its group was lost.
+  virtual void OnChoiceResumed(uint32_t index) = 0;
+  // The first new token after a loss is there. `num_recomputed` tokens had to be computed again.
+  virtual void OnChoiceRecovered(uint32_t index, absl::Duration since_loss,
+                                 size_t num_recomputed) = 0;
 };
 
 // Used on the gateway's loop only. Must be cancelled or done before it is destroyed, unless the
@@ -63,7 +70,8 @@ class Choice : public SequenceListener, public std::enable_shared_from_this<Choi
 
   void OnSequenceNews(SequenceNews news) override;
   void OnSequenceLost(const absl::Status& why) override;
-  void OnGroupAttached() override;
+  void OnSequenceRefused(const absl::Status& why, const std::string& address) override;
+  void OnGroupAvailable() override;
 
  private:
   // Ids that wait for, or are in, the tokenizer service.
@@ -84,6 +92,9 @@ class Choice : public SequenceListener, public std::enable_shared_from_this<Choi
   Submission MakeSubmission() const;
   // Returns UNAVAILABLE if no group can take the sequence.
   absl::Status Submit();
+  void Wait(const absl::Status& why);
+  void WaitNoMore();
+  void NoteRecovery(const SequenceNews& news);
   void DecodeMore();
   void OnDecoded(absl::StatusOr<DecodeResult> result);
   void HoldTokens(Batch batch, const DecodeResult& result);
@@ -103,6 +114,11 @@ class Choice : public SequenceListener, public std::enable_shared_from_this<Choi
   uint64_t sequence_id_ = 0;  // 0 while no group works on it.
   uint32_t attempt_ = 0;
   Placement placement_;
+  std::vector<std::string> refused_by_;  // Addresses, since the last token.
+  bool waiting_ = false;                 // The owner was told so.
+  bool was_refused_ = false;  // By all groups, when it was to be resumed; until there is news.
+  uint64_t retry_timer_ = 0;
+  absl::Time lost_at_ = absl::InfiniteFuture();  // Until the first new token.
   TokenIds received_ids_;
   bool prompt_logprobs_received_ = false;
   FinishedEvent worker_finish_;  // reason is kNone until the worker ended it.

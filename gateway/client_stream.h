@@ -42,8 +42,9 @@ template <class Request, class Response>
 class ClientStream final : public grpc::ClientBidiReactor<Request, Response> {
  public:
   struct Callbacks {
-    // A message came. Called on gRPC's threads, one message after the other.
-    std::function<void(Response)> on_message;
+    // A message came. Called on gRPC's threads, one message after the other; the message's memory
+    // is used again for the next.
+    std::function<void(Response&)> on_message;
     // The stream has ended; the last call.
     std::function<void(const grpc::Status&)> on_done;
   };
@@ -80,8 +81,7 @@ class ClientStream final : public grpc::ClientBidiReactor<Request, Response> {
       closed_ = true;
       return;
     }
-    callbacks_.on_message(std::move(response_));
-    response_ = Response();
+    callbacks_.on_message(response_);
     this->StartRead(&response_);
   }
   void OnWriteDone(bool ok) override {

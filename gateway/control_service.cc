@@ -130,4 +130,17 @@ grpc::ServerUnaryReactor* ControlService::Abort(grpc::CallbackServerContext* con
   return reactor;
 }
 
+grpc::ServerUnaryReactor* ControlService::Drain(grpc::CallbackServerContext* context,
+                                                const v1::DrainRequest* request,
+                                                v1::DrainResponse* response) {
+  if (request->worker_address().empty()) {
+    gateway_->StopAdmitting();
+    return Answer(context, absl::OkStatus());
+  }
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  gateway_->DrainGroup(request->worker_address(),
+                       [reactor](absl::Status status) { reactor->Finish(ToRpcStatus(status)); });
+  return reactor;
+}
+
 }  // namespace quartet::gateway

@@ -16,7 +16,8 @@ DecodeBatcher::DecodeBatcher(EventLoop* loop, Tokenizer* tokenizer, absl::Durati
     : loop_(loop), tokenizer_(tokenizer), give_up_after_(give_up_after) {}
 
 void DecodeBatcher::Add(DecodeItem item, Done done) {
-  queue_.push_back({std::move(item), std::move(done)});
+  queue_.push_back(std::move(item));
+  queue_done_.push_back(std::move(done));
   if (!busy_) SendSoon();
 }
 
@@ -26,19 +27,17 @@ void DecodeBatcher::SendSoon() {
   loop_->Post([this] {
     scheduled_ = false;
     if (busy_ || queue_.empty()) return;
-    outstanding_ = std::exchange(queue_, {});
+    outstanding_.swap(queue_);
+    outstanding_done_.swap(queue_done_);
     Send();
   });
 }
 
 void DecodeBatcher::Send() {
   busy_ = true;
-  std::vector<DecodeItem> items;
-  items.reserve(outstanding_.size());
-  for (const Entry& entry : outstanding_) items.push_back(entry.item);
-  tokenizer_->StreamDecode(
-      std::move(items),
-      [this](absl::StatusOr<std::vector<DecodeResult>> answer) { OnAnswer(std::move(answer)); });
+  tokenizer_->StreamDecode(outstanding_, [this](absl::StatusOr<std::vector<DecodeResult>> answer) {
+    OnAnswer(std::move(answer));
+  });
 }
 
 void DecodeBatcher::OnAnswer(absl::StatusOr<std::vector<DecodeResult>> answer) {
@@ -58,15 +57,16 @@ void DecodeBatcher::OnAnswer(absl::StatusOr<std::vector<DecodeResult>> answer) {
   }
   first_failure_ = absl::InfiniteFuture();
   busy_ = false;
-  std::vector<Entry> entries = std::exchange(outstanding_, {});
-  for (size_t i = 0; i < entries.size(); ++i) {
+  outstanding_.clear();
+  std::vector<Done> all_done = std::exchange(outstanding_done_, {});
+  for (size_t i = 0; i < all_done.size(); ++i) {
     if (!answer.ok()) {
-      entries[i].done(absl::UnavailableError(
+      all_done[i](absl::UnavailableError(
           absl::StrCat("the tokenizer service can't be reached: ", answer.status().message())));
     } else if (!(*answer)[i].error.empty()) {
-      entries[i].done(absl::InternalError(absl::StrCat("decoding failed: ", (*answer)[i].error)));
+      all_done[i](absl::InternalError(absl::StrCat("decoding failed: ", (*answer)[i].error)));
     } else {
-      entries[i].done(std::move((*answer)[i]));
+      all_done[i](std::move((*answer)[i]));
     }
   }
   if (!queue_.empty()) SendSoon();

@@ -26,10 +26,6 @@ class DecodeBatcher {
   void Add(DecodeItem item, Done done);
 
  private:
-  struct Entry {
-    DecodeItem item;
-    Done done;
-  };
   void SendSoon();
   void Send();
   void OnAnswer(absl::StatusOr<std::vector<DecodeResult>> answer);
@@ -37,8 +33,10 @@ class DecodeBatcher {
   EventLoop* const loop_;
   Tokenizer* const tokenizer_;
   const absl::Duration give_up_after_;
-  std::vector<Entry> queue_;
-  std::vector<Entry> outstanding_;
+  std::vector<DecodeItem> queue_;
+  std::vector<Done> queue_done_;  // One an item of queue_.
+  std::vector<DecodeItem> outstanding_;
+  std::vector<Done> outstanding_done_;
   bool busy_ = false;       // A message or a retry is under way.
   bool scheduled_ = false;  // Send is posted.
   absl::Time first_failure_ = absl::InfiniteFuture();

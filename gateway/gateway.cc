@@ -35,7 +35,8 @@ Gateway::Gateway(const GatewayOptions& options, EventLoop* loop, Tokenizer* toke
       loop_(loop),
       tokenizer_(tokenizer),
       metrics_(metrics),
-      admission_(options.max_inflight_requests),
+      admission_(options.max_inflight_requests, options.max_inflight_prompt_tokens),
+      router_(options.router, metrics),
       decoder_(loop, tokenizer, options.resume_timeout) {
   auto state = std::make_shared<ServerState>();
   state->reason = "the tokenizer service does not answer";
@@ -56,7 +57,7 @@ absl::StatusOr<Gateway::RequestHandle> Gateway::Generate(GenerationRequest reque
                                          "' does not exist; served: ", absl::StrJoin(names, ", "))),
         "model", "model_not_found");
   }
-  if (admission_.closed()) return absl::UnavailableError("the server is shutting down");
+  if (admission_.closed()) return Admission::ClosedError();
   if (!now->serving) return absl::UnavailableError(now->reason);
   ASSIGN_OR_RETURN(Admission::Ticket ticket, admission_.Enter());
   RequestHandle handle = 0;
@@ -120,6 +121,24 @@ void Gateway::Abort(std::string request_id, absl::AnyInvocable<void(absl::Status
   });
 }
 
+void Gateway::StopAdmitting() {
+  admission_.Close();
+  loop_->Post([this] { UpdateState(); });
+}
+
+void Gateway::DrainGroup(std::string address, absl::AnyInvocable<void(absl::Status)> done) {
+  loop_->Post([this, address = std::move(address), done = std::move(done)]() mutable {
+    std::vector<std::string> known;
+    for (WorkerGroup* group : router_.groups()) {
+      if (group->address() == address) return group->Drain(std::move(done));
+      known.push_back(group->address());
+    }
+    done(absl::NotFoundError(
+        absl::StrCat("no worker group is attached at '", address,
+                     "'; attached: ", known.empty() ? "none" : absl::StrJoin(known, ", "))));
+  });
+}
+
 void Gateway::Tokenize(std::string text, bool add_special_tokens, Tokenizer::Done<TokenIds> done) {
   loop_->Post([this, text = std::move(text), add_special_tokens, done = std::move(done)]() mutable {
     tokenizer_->Encode(std::move(text), add_special_tokens, std::move(done));
@@ -145,22 +164,24 @@ std::shared_ptr<const ServerState> Gateway::state() const {
 }
 
 absl::Status Gateway::CheckServing() const {
-  if (admission_.closed()) return absl::UnavailableError("the server is shutting down");
+  if (admission_.closed()) return Admission::ClosedError();
   const auto now = state();
   return now->serving ? absl::OkStatus() : absl::UnavailableError(now->reason);
 }
 
 void Gateway::UpdateState() {
   auto next = std::make_shared<ServerState>(*state());
-  const std::vector<const WorkerGroup*> groups = router_.groups();
+  const std::vector<WorkerGroup*> groups = router_.groups();
   next->load = GroupLoad();
   bool any_healthy = false;
+  bool all_draining = !groups.empty();
   for (const WorkerGroup* group : groups) {
     next->load.num_running += group->load().num_running;
     next->load.num_waiting += group->load().num_waiting;
     next->load.num_used_kv_blocks += group->load().num_used_kv_blocks;
     next->load.num_kv_blocks += group->load().num_kv_blocks;
-    any_healthy |= group->healthy();
+    any_healthy |= group->healthy() && !group->draining();
+    all_draining &= group->draining();
   }
   if (!groups.empty() && tokenizer_info_.has_value()) {
     next->group = groups.front()->info();
@@ -179,9 +200,10 @@ void Gateway::UpdateState() {
     next->model = std::move(model);
   }
   next->serving = tokenizer_info_.has_value() && any_healthy && !admission_.closed();
-  next->reason = admission_.closed()            ? "the server is shutting down"
+  next->reason = admission_.closed()            ? std::string(Admission::ClosedError().message())
                  : !tokenizer_info_.has_value() ? "the tokenizer service does not answer"
                  : groups.empty()               ? why_no_worker_
+                 : all_draining                 ? "all worker groups are draining"
                  : !any_healthy                 ? "the worker says that its engine makes no steps"
                                                 : "";
   if (next->model != nullptr) metrics_->SetLoad(next->load, router_.num_waiting());
@@ -218,7 +240,10 @@ void Gateway::OnStep(WorkerGroup* group, std::vector<SequenceNews> news) {
   router_.OnStep(group, std::move(news));
 }
 
-void Gateway::OnLoadChanged(WorkerGroup* group) { UpdateState(); }
+void Gateway::OnLoadChanged(WorkerGroup* group) {
+  router_.OnLoadChanged(group);
+  UpdateState();
+}
 
 void Gateway::FailAll(const absl::Status& status) {
   for (const auto& [handle, generation] : generations_) generation->Fail(status);

@@ -28,6 +28,9 @@ struct GatewayOptions {
   // worker's own.
   std::vector<std::string> model_names;
   size_t max_inflight_requests = 4096;
+  // Prompt tokens of all requests in the gateway together.
+  size_t max_inflight_prompt_tokens = 16 << 20;
+  RouterOptions router;
   absl::Duration resume_timeout = absl::Seconds(60);
   absl::Duration started_hold = absl::Seconds(5);
 };
@@ -65,6 +68,12 @@ class Gateway : public WorkerGroupListener {
   void Cancel(RequestHandle handle);
   // Any thread. Ends all requests with this id; `done` hears NOT_FOUND if there is none.
   void Abort(std::string request_id, absl::AnyInvocable<void(absl::Status)> done);
+
+  // Any thread. Takes no more requests; running ones go on.
+  void StopAdmitting();
+  // Any thread; `done` is called on the loop. Asks the worker group at `address` to take no new
+  // work. NOT_FOUND names the groups that there are.
+  void DrainGroup(std::string address, absl::AnyInvocable<void(absl::Status)> done);
 
   // Any thread; `done` is called on the loop.
   void Tokenize(std::string text, bool add_special_tokens, Tokenizer::Done<TokenIds> done);

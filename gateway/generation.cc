@@ -67,6 +67,8 @@ void Generation::OnPromptIds(absl::StatusOr<TokenIds> ids) {
   if (!ids.ok()) return Fail(ids.status());
   absl::StatusOr<uint32_t> max_tokens = ResolveMaxTokens(prepared_->request, ids->size(), *model_);
   if (!max_tokens.ok()) return Fail(max_tokens.status());
+  const absl::Status admitted = ticket_.AddPromptTokens(ids->size());
+  if (!admitted.ok()) return Fail(admitted);
   prepared_->request.sampling.max_tokens = *max_tokens;
   prepared_->prompt_ids = std::make_shared<const TokenIds>(*std::move(ids));
   const GenerationRequest& request = prepared_->request;
@@ -162,7 +164,6 @@ void Generation::OnChoiceFailed(const absl::Status& status) { Fail(status); }
 void Generation::OnChoiceWaiting(uint32_t index, bool waiting, const absl::Status& why) {
   if (stage_ != Stage::kRunning) return;
   if (!waiting) {
-    env_.metrics->ObserveResume();
     if (--num_waiting_ == 0) env_.loop->CancelTimer(std::exchange(resume_timer_, 0));
     return;
   }
@@ -178,6 +179,13 @@ void Generation::OnChoiceWaiting(uint32_t index, bool waiting, const absl::Statu
                        absl::FormatDuration(timeout), " (--resume_timeout)")));
     }
   });
+}
+
+void Generation::OnChoiceResumed(uint32_t index) { env_.metrics->ObserveResume(); }
+
+void Generation::OnChoiceRecovered(uint32_t index, absl::Duration since_loss,
+                                   size_t num_recomputed) {
+  env_.metrics->ObserveRecovery(since_loss, num_recomputed);
 }
 
 void Generation::FinishIfComplete() {

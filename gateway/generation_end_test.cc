@@ -44,8 +44,6 @@ TEST_F(GenerationTest, ALostWorkerLosesAndDoublesNothing) {
   EXPECT_THAT(sink->All<FailedEvent>(), IsEmpty()) << "the resume timer is off";
 }
 
-// As a leader does whose follower died: news for each sequence first, then the end of the stream.
-
 TEST_F(GenerationTest, GoesOnOnlyWhereTheNumbersAreTheSame) {
   const auto sink = Generate(Request("x"));
   Tokens({'a'});
@@ -211,6 +209,52 @@ TEST_F(GenerationTest, RefusesWhatCanNotBeServed) {
   EXPECT_TRUE(gateway_.CheckServing().ok());
   gateway_.OnTokenizer(std::nullopt);
   EXPECT_FALSE(gateway_.CheckServing().ok());
+}
+
+TEST(GatewayTest, BoundsThePromptTokensOfAllRequests) {
+  EventLoop loop(EventLoop::Mode::kManual);
+  FakeTokenizer tokenizer(&loop);
+  Metrics metrics;
+  GatewayOptions options;
+  options.max_inflight_prompt_tokens = 10;
+  Gateway gateway(options, &loop, &tokenizer, &metrics);
+  FakeGroup group("group-a");
+  gateway.OnTokenizer(testing::ToyInfo());
+  gateway.OnAttached(&group);
+  const auto generate = [&](size_t prompt_tokens) {
+    GenerationRequest request;
+    request.prompt = std::string(prompt_tokens, 'x');
+    auto sink = std::make_shared<RecordingSink>();
+    const auto handle = gateway.Generate(std::move(request), sink);
+    EXPECT_TRUE(handle.ok()) << handle.status();
+    loop.RunReady();
+    const auto failures = sink->All<FailedEvent>();
+    return std::make_pair(*handle, failures.empty() ? absl::OkStatus() : failures[0].status);
+  };
+  const auto [first, alone] = generate(20);
+  EXPECT_TRUE(alone.ok()) << "its own bound is the context: " << alone;
+  const absl::Status beside = generate(1).second;
+  EXPECT_TRUE(absl::IsResourceExhausted(beside)) << beside;
+  EXPECT_THAT(std::string(beside.message()), HasSubstr("--max_inflight_prompt_tokens"));
+  EXPECT_EQ(RetryAfterSeconds(beside), 1);
+  gateway.Cancel(first);
+  loop.RunReady();
+  EXPECT_TRUE(generate(6).second.ok());
+  EXPECT_TRUE(generate(4).second.ok());
+  EXPECT_FALSE(generate(1).second.ok());
+}
+
+TEST_F(GenerationTest, AGatewayThatDrainsFinishesWhatItHas) {
+  const auto sink = Generate(Request("x"));
+  Tokens({'a'});
+  gateway_.StopAdmitting();
+  loop_.RunReady();
+  EXPECT_FALSE(gateway_.state()->serving);
+  const absl::Status status =
+      gateway_.Generate(Request("x"), std::make_shared<RecordingSink>()).status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  Finish({'b'}, FinishReason::kLength);
+  EXPECT_EQ(sink->Text(), "ab");
 }
 
 TEST(GatewayTest, BoundsTheNumberOfRequests) {

@@ -73,6 +73,8 @@ struct GenerationRequest {
   bool skip_special_tokens = true;
   int32_t priority = 0;
   std::string cache_salt;
+  // Whose request it is; tenants share a server equally. Empty: nobody's in particular.
+  std::string tenant;
   // The request fails with DEADLINE_EXCEEDED after this long.
   absl::Duration timeout = absl::InfiniteDuration();
   // Whether reported log-probabilities carry the tokens' bytes (OpenAI's shapes show them).

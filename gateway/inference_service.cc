@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gateway/proto_conversion.h"
 #include "gateway/rpc_status.h"
+#include "gateway/tenant.h"
 
 namespace quartet::gateway {
 namespace {
@@ -105,11 +106,20 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   bool finishing_ = false;  // Finish was called.
 };
 
+absl::string_view Metadata(const grpc::CallbackServerContext& context, const char* key) {
+  const auto found = context.client_metadata().find(key);
+  if (found == context.client_metadata().end()) return "";
+  return absl::string_view(found->second.data(), found->second.size());
+}
+
 }  // namespace
 
 grpc::ServerWriteReactor<v1::GenerateEvent>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   GenerationRequest plain = FromProto(*request);
+  if (plain.tenant.empty()) {
+    plain.tenant = TenantOf(Metadata(*context, "x-tenant"), Metadata(*context, "authorization"));
+  }
   const auto deadline = context->deadline();
   if (deadline != std::chrono::system_clock::time_point::max()) {
     plain.timeout = absl::FromChrono(deadline - std::chrono::system_clock::now());

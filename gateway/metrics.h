@@ -2,9 +2,11 @@
 // labels and meanings.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -31,17 +33,29 @@ class Metrics {
   void ObserveAnswer(FinishReason reason);
   void ObserveRequestEnd(absl::Duration since_arrival);
   void ObserveFailure(const absl::Status& status);
+  // A sequence was submitted again after its worker was lost.
   void ObserveResume();
+  // Its first new token came `since_loss` after the loss; `num_recomputed` tokens that had been
+  // computed before were computed again for it.
+  void ObserveRecovery(absl::Duration since_loss, size_t num_recomputed);
   void ObserveHttp(absl::string_view path, int code);
   // What the groups last reported, summed, and the sequences that wait for a group.
   void SetLoad(const GroupLoad& load, size_t num_awaiting_group);
+  // Sequences that no group works on because there is none that may.
+  void SetAwaitingGroup(size_t num_sequences);
 
   // The text that /metrics answers.
   std::string Render() const;
 
  private:
   struct Families;
+  struct Series;
+  // The present model's.
+  const Series& Now();
+
   const std::unique_ptr<Families> families_;
+  std::vector<std::unique_ptr<Series>> all_series_;  // Guarded by the families' mutex.
+  std::atomic<const Series*> series_{nullptr};       // The last of all_series_.
 };
 
 }  // namespace quartet::gateway

@@ -164,6 +164,7 @@ GenerationRequest FromProto(const v1::GenerateRequest& proto) {
   if (proto.has_skip_special_tokens()) request.skip_special_tokens = proto.skip_special_tokens();
   if (proto.has_priority()) request.priority = proto.priority();
   request.cache_salt = proto.cache_salt();
+  request.tenant = proto.tenant();
   return request;
 }
 
@@ -200,16 +201,16 @@ tokenizer::v1::StreamDecodeRequest ToProto(const std::vector<DecodeItem>& items)
   return proto;
 }
 
-std::vector<DecodeResult> FromProto(tokenizer::v1::StreamDecodeResponse proto) {
+std::vector<DecodeResult> FromProto(const tokenizer::v1::StreamDecodeResponse& proto) {
   std::vector<DecodeResult> results;
   results.reserve(proto.results_size());
-  for (tokenizer::v1::StreamDecodeResult& from : *proto.mutable_results()) {
+  for (const tokenizer::v1::StreamDecodeResult& from : proto.results()) {
     DecodeResult& result = results.emplace_back();
-    result.text = std::move(*from.mutable_text());
-    result.pending = std::move(*from.mutable_pending());
+    result.text = from.text();
+    result.pending = from.pending();
     result.pieces.assign(from.pieces().begin(), from.pieces().end());
     result.text_end = Ids(from.text_end());
-    result.error = std::move(*from.mutable_error());
+    result.error = from.error();
   }
   return results;
 }
@@ -229,6 +230,7 @@ worker::v1::Submit ToProto(const Submission& submission) {
   *proto.mutable_sampling() = ToProto(submission.sampling);
   proto.set_priority(submission.priority);
   proto.set_cache_salt(submission.cache_salt);
+  proto.set_tenant(submission.tenant);
   proto.set_timeout_ms(submission.timeout_ms);
   AddIds(submission.eos_token_ids, proto.mutable_eos_token_ids());
   return proto;

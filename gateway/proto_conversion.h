@@ -20,7 +20,7 @@ GenerationRequest FromProto(const v1::GenerateRequest& proto);
 v1::GenerateEvent ToProto(const GenerationEvent& event);
 
 tokenizer::v1::StreamDecodeRequest ToProto(const std::vector<DecodeItem>& items);
-std::vector<DecodeResult> FromProto(tokenizer::v1::StreamDecodeResponse proto);
+std::vector<DecodeResult> FromProto(const tokenizer::v1::StreamDecodeResponse& proto);
 TokenizerInfo FromProto(const tokenizer::v1::GetInfoResponse& proto);
 
 worker::v1::Submit ToProto(const Submission& submission);

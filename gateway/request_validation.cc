@@ -16,6 +16,8 @@ constexpr uint32_t kMaxChoices = 128;
 constexpr size_t kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 1024;
 constexpr size_t kMaxStopTokenIds = 256;
+constexpr size_t kMaxTenantBytes = 256;
+constexpr size_t kMaxCacheSaltBytes = 1024;
 constexpr size_t kMaxLogitBias = 4096;
 constexpr uint32_t kMaxLogprobs = 20;
 constexpr uint32_t kDefaultMaxTokens = 16;
@@ -128,6 +130,19 @@ absl::Status CheckStops(const std::vector<std::string>& stops) {
   return absl::OkStatus();
 }
 
+// Names travel in messages and logs.
+absl::Status CheckName(absl::string_view field, const std::string& name, size_t max_bytes) {
+  if (name.size() > max_bytes) {
+    return InvalidField(
+        field, absl::StrCat(field, " may have at most ", max_bytes, " bytes, got ", name.size()));
+  }
+  const size_t bad = FirstInvalidUtf8(name);
+  if (bad != name.size()) {
+    return InvalidField(field, absl::StrCat(field, " is not valid UTF-8 at byte ", bad));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckChat(const ChatPrompt& chat, const ModelFacts& model) {
   if (!model.has_chat_template) {
     return InvalidField("messages", absl::StrCat("the model ", model.name,
@@ -155,6 +170,8 @@ absl::Status ValidateRequest(const GenerationRequest& request, const ModelFacts&
   }
   RETURN_IF_ERROR(CheckSampling(request.sampling, model));
   RETURN_IF_ERROR(CheckStops(request.stop));
+  RETURN_IF_ERROR(CheckName("tenant", request.tenant, kMaxTenantBytes));
+  RETURN_IF_ERROR(CheckName("cache_salt", request.cache_salt, kMaxCacheSaltBytes));
   if (const auto* ids = std::get_if<TokenIds>(&request.prompt)) {
     return CheckIds("prompt", *ids, model);
   }

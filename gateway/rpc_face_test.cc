@@ -37,6 +37,14 @@ class RpcFaceTest : public ::testing::Test {
     return stream;
   }
 
+  grpc::Status Drain(const std::string& worker_address) {
+    grpc::ClientContext context;
+    v1::DrainRequest request;
+    v1::DrainResponse response;
+    request.set_worker_address(worker_address);
+    return control_->Drain(&context, request, &response);
+  }
+
   TestCluster cluster_;
   std::shared_ptr<grpc::Channel> channel_ =
       grpc::CreateChannel(cluster_.grpc_address(), grpc::InsecureChannelCredentials());
@@ -153,6 +161,102 @@ TEST_F(RpcFaceTest, AbortEndsARunningRequest) {
   EXPECT_EQ(events[events.size() - 2].finished().reason(), v1::FINISH_REASON_ABORT);
   grpc::ClientContext again;
   EXPECT_EQ(control_->Abort(&again, abort, &response).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(RpcFaceTest, TheTenantIsNamedOrADigestOfTheKey) {
+  v1::GenerateRequest request;
+  request.set_text("x");
+  request.set_priority(-3);
+  request.set_cache_salt("salt");
+  const auto tenant = [&](std::vector<std::pair<std::string, std::string>> metadata) {
+    grpc::ClientContext context;
+    for (const auto& [key, value] : metadata) context.AddMetadata(key, value);
+    const auto reader = inference_->Generate(&context, request);
+    v1::GenerateEvent event;
+    while (reader->Read(&event)) {
+    }
+    EXPECT_TRUE(reader->Finish().ok());
+    return cluster_.worker().submissions().back().tenant();
+  };
+  EXPECT_EQ(tenant({}), "");
+  const std::string of_key = tenant({{"authorization", "Bearer sk-1"}});
+  EXPECT_EQ(of_key.substr(0, 4), "key-");
+  EXPECT_EQ(tenant({{"authorization", "Bearer sk-1"}, {"x-tenant", "team-a"}}), "team-a");
+  request.set_tenant("team-b");
+  EXPECT_EQ(tenant({{"x-tenant", "team-a"}}), "team-b");
+  EXPECT_EQ(cluster_.worker().submissions().back().priority(), -3);
+  EXPECT_EQ(cluster_.worker().submissions().back().cache_salt(), "salt");
+  request.set_tenant(std::string(257, 't'));
+  const Stream stream = Generate(request);
+  EXPECT_EQ(stream.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(stream.status.error_message(), HasSubstr("tenant may have at most 256 bytes"));
+}
+
+TEST_F(RpcFaceTest, DrainingAGroupLetsItsStreamsFinish) {
+  grpc::ClientContext context;
+  v1::GenerateRequest request;
+  request.set_text("abc");
+  request.mutable_sampling()->set_max_tokens(90'000);
+  const auto reader = inference_->Generate(&context, request);
+  v1::GenerateEvent event;
+  ASSERT_TRUE(reader->Read(&event));
+  cluster_.worker().SetPaused(true);
+  EXPECT_EQ(Drain("10.0.0.1:1").error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_THAT(Drain("10.0.0.1:1").error_message(), HasSubstr(cluster_.worker_address()));
+  EXPECT_TRUE(Drain(cluster_.worker_address()).ok());
+  ASSERT_TRUE(cluster_.WaitForServing(false));
+  const Stream refused = Generate(request);
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(refused.status.error_message(), HasSubstr("draining"));
+  cluster_.worker().SetPaused(false);
+  uint32_t num_tokens = 0;
+  while (reader->Read(&event)) num_tokens += event.delta().token_ids_size();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(num_tokens, 90'000u);
+  EXPECT_EQ(cluster_.worker().submissions().size(), 1u);
+}
+
+TEST_F(RpcFaceTest, DrainingTheGatewayLetsItsStreamsFinish) {
+  cluster_.worker().SetPaused(true);
+  grpc::ClientContext context;
+  v1::GenerateRequest request;
+  request.set_text("abc");
+  request.mutable_sampling()->set_max_tokens(3);
+  const auto reader = inference_->Generate(&context, request);
+  ASSERT_TRUE(cluster_.worker().WaitFor([](size_t n, size_t, size_t) { return n == 1; }));
+  EXPECT_TRUE(Drain("").ok());
+  ASSERT_TRUE(cluster_.WaitForServing(false));
+  EXPECT_EQ(Generate(request).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  cluster_.worker().SetPaused(false);
+  std::string text;
+  v1::GenerateEvent event;
+  while (reader->Read(&event)) text += event.delta().text();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(text, "abc");
+}
+
+TEST_F(RpcFaceTest, AReaderThatStopsIsCutOffAndSlowsNobody) {
+  v1::GenerateRequest endless;
+  endless.set_text("x");
+  endless.set_n(4);
+  endless.mutable_sampling()->set_max_tokens(99'000);
+  endless.mutable_sampling()->set_logprobs(20);  // About a kilobyte a step.
+  grpc::ClientContext context;
+  const auto slow = inference_->Generate(&context, endless);
+  v1::GenerateEvent event;
+  ASSERT_TRUE(slow->Read(&event));
+  v1::GenerateRequest request;
+  request.set_text("abc");
+  request.mutable_sampling()->set_max_tokens(200);
+  EXPECT_TRUE(Generate(request).status.ok());
+  EXPECT_TRUE(cluster_.worker().WaitFor([](size_t, size_t cancels, size_t running) {
+    return cancels == 4 && running == 0;
+  })) << "its sequences are freed";
+  while (slow->Read(&event)) {
+  }
+  const grpc::Status status = slow->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("reads too slowly"));
 }
 
 TEST_F(RpcFaceTest, ControlTellsFacts) {

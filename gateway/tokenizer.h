@@ -58,8 +58,9 @@ class Tokenizer {
   virtual void Encode(std::string text, bool add_special_tokens, Done<TokenIds> done) = 0;
   virtual void Decode(TokenIds ids, bool skip_special_tokens, Done<std::string> done) = 0;
   virtual void ApplyChatTemplate(ChatPrompt chat, Done<RenderedChat> done) = 0;
-  // One message for many streams. REQUIRES: the previous call is done.
-  virtual void StreamDecode(std::vector<DecodeItem> items,
+  // One message for many streams. `items` is not looked at after the call returns. REQUIRES: the
+  // previous call is done.
+  virtual void StreamDecode(const std::vector<DecodeItem>& items,
                             Done<std::vector<DecodeResult>> done) = 0;
 };
 

@@ -139,8 +139,8 @@ void TokenizerClient::OpenStream() {
   const uint64_t number = ++stream_number_;
   open_streams_.Opened();
   DecodeStream::Callbacks callbacks;
-  callbacks.on_message = [this, number](proto::StreamDecodeResponse response) {
-    loop_->Post([this, number, results = FromProto(std::move(response))]() mutable {
+  callbacks.on_message = [this, number](proto::StreamDecodeResponse& response) {
+    loop_->Post([this, number, results = FromProto(response)]() mutable {
       if (number == stream_number_) FinishDecode(std::move(results));
     });
   };
@@ -160,7 +160,7 @@ void TokenizerClient::OpenStream() {
       std::move(callbacks));
 }
 
-void TokenizerClient::StreamDecode(std::vector<DecodeItem> items,
+void TokenizerClient::StreamDecode(const std::vector<DecodeItem>& items,
                                    Done<std::vector<DecodeResult>> done) {
   QUARTET_CHECK(decode_done_ == nullptr);
   decode_done_ = std::move(done);

@@ -33,7 +33,8 @@ class TokenizerClient : public Tokenizer {
   void Encode(std::string text, bool add_special_tokens, Done<TokenIds> done) override;
   void Decode(TokenIds ids, bool skip_special_tokens, Done<std::string> done) override;
   void ApplyChatTemplate(ChatPrompt chat, Done<RenderedChat> done) override;
-  void StreamDecode(std::vector<DecodeItem> items, Done<std::vector<DecodeResult>> done) override;
+  void StreamDecode(const std::vector<DecodeItem>& items,
+                    Done<std::vector<DecodeResult>> done) override;
 
  private:
   using DecodeStream =

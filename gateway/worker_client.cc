@@ -23,6 +23,8 @@ constexpr absl::Duration kFirstBackOff = absl::Milliseconds(50);
 constexpr absl::Duration kMaxBackOff = absl::Seconds(1);
 constexpr absl::Duration kHelloDeadline = absl::Seconds(10);
 constexpr absl::Duration kPollInterval = absl::Seconds(1);
+// While nothing runs on the group.
+constexpr absl::Duration kIdlePollInterval = absl::Seconds(2);
 constexpr absl::Duration kPollDeadline = absl::Seconds(5);
 // Polls in a row without an answer after which the stream counts as dead, whatever TCP says.
 constexpr int kMaxFailedPolls = 3;
@@ -54,8 +56,18 @@ WorkerClient::WorkerClient(std::string address, std::string gateway_id, EventLoo
       calls_(loop) {}
 
 WorkerClient::~WorkerClient() {
+  loop_->CancelTimer(hello_timer_);
+  loop_->CancelTimer(reconnect_timer_);
   if (stream_ != nullptr) stream_->Cancel();
   open_streams_.WaitForNone();
+}
+
+template <class Task>
+auto WorkerClient::WhileAlive(Task task) const {
+  return
+      [alive = std::weak_ptr<bool>(alive_), task = std::move(task)](auto&&... arguments) mutable {
+        if (!alive.expired()) task(std::forward<decltype(arguments)>(arguments)...);
+      };
 }
 
 void WorkerClient::SetTokenizer(const TokenizerInfo& tokenizer) {
@@ -69,26 +81,54 @@ void WorkerClient::SetTokenizer(const TokenizerInfo& tokenizer) {
   }
 }
 
+void WorkerClient::SetUnwanted(std::function<void()> on_gone) {
+  on_gone_ = std::move(on_gone);
+  if (attached_) return;
+  // What is under way is an attempt to attach.
+  loop_->CancelTimer(std::exchange(reconnect_timer_, 0));
+  if (stream_ != nullptr) {
+    stream_->Cancel();
+  } else {
+    PostGone();
+  }
+}
+
+void WorkerClient::SetWanted() {
+  if (std::exchange(on_gone_, nullptr) == nullptr) return;
+  if (tokenizer_.has_value() && stream_ == nullptr && reconnect_timer_ == 0) Connect();
+}
+
+void WorkerClient::PostGone() {
+  loop_->Post(WhileAlive([this] {
+    if (on_gone_ != nullptr && stream_ == nullptr) std::exchange(on_gone_, nullptr)();
+  }));
+}
+
 void WorkerClient::Connect() {
   const uint64_t connection = ++connection_;
   refusal_ = absl::OkStatus();
+  draining_ = false;
   open_streams_.Opened();
   AttachStream::Callbacks callbacks;
-  callbacks.on_message = [this, connection](proto::AttachResponse response) {
+  callbacks.on_message = [this, connection](proto::AttachResponse& response) {
     if (response.has_hello()) {
-      loop_->Post([this, connection, hello = std::move(*response.mutable_hello())] {
+      loop_->Post(WhileAlive([this, connection, hello = std::move(*response.mutable_hello())] {
         OnHello(connection, hello);
-      });
+      }));
+    } else if (response.has_draining()) {
+      loop_->Post(WhileAlive([this, connection] {
+        if (connection == connection_) SetDraining();
+      }));
     } else if (response.has_step()) {
-      loop_->Post([this, connection, news = FromProto(response.step())]() mutable {
+      loop_->Post(WhileAlive([this, connection, news = FromProto(response.step())]() mutable {
         if (connection == connection_ && attached_) listener_->OnStep(this, std::move(news));
-      });
+      }));
     }
   };
   callbacks.on_done = [this, connection](const grpc::Status& status) {
-    loop_->Post([this, connection, status = common::FromGrpcStatus(status)] {
+    loop_->Post(WhileAlive([this, connection, status = common::FromGrpcStatus(status)] {
       OnStreamDone(connection, status);
-    });
+    }));
     open_streams_.Closed();
   };
   stream_ = AttachStream::Open(
@@ -134,9 +174,10 @@ void WorkerClient::OnHello(uint64_t connection, const proto::HelloAck& hello) {
   refusal_ = CheckHello(hello.info());
   if (!refusal_.ok()) return stream_->Cancel();
   info_ = FromProto(hello.info());
-  load_ = GroupLoad{0, 0, 0, hello.info().num_kv_blocks()};
+  load_ = GroupLoad{0, 0, 0, hello.info().num_kv_blocks(), 0};
   attached_ = true;
   healthy_ = true;
+  draining_ |= hello.info().draining();
   failed_polls_ = 0;
   back_off_ = kFirstBackOff;
   last_error_.clear();
@@ -171,7 +212,11 @@ void WorkerClient::OnStreamDone(uint64_t connection, absl::Status status) {
                        {{"address", address_}, {"error", last_error_}});
     listener_->OnDetached(this, status);
   }
-  loop_->PostAfter(back_off_, [this] { Connect(); });
+  if (on_gone_ != nullptr) return PostGone();
+  reconnect_timer_ = loop_->PostAfter(back_off_, [this] {
+    reconnect_timer_ = 0;
+    Connect();
+  });
   back_off_ = std::min(back_off_ * 2, kMaxBackOff);
 }
 
@@ -189,28 +234,47 @@ void WorkerClient::Cancel(uint64_t sequence_id) {
   stream_->Write(std::move(request));
 }
 
+void WorkerClient::Drain(absl::AnyInvocable<void(absl::Status)> done) {
+  calls_.Start<proto::DrainRequest, proto::DrainResponse>(
+      {}, kPollDeadline,
+      [this](auto* context, auto* request, auto* response, auto callback) {
+        stub_->async()->Drain(context, request, response, std::move(callback));
+      },
+      [done = std::move(done)](absl::StatusOr<proto::DrainResponse> answer) mutable {
+        done(answer.status());
+      });
+}
+
 void WorkerClient::PollLoad(uint64_t connection) {
   calls_.Start<proto::GetLoadRequest, proto::GetLoadResponse>(
       {}, kPollDeadline,
       [this](auto* context, auto* request, auto* response, auto callback) {
         stub_->async()->GetLoad(context, request, response, std::move(callback));
       },
-      [this, connection](absl::StatusOr<proto::GetLoadResponse> answer) {
+      WhileAlive([this, connection](absl::StatusOr<proto::GetLoadResponse> answer) {
         if (connection != connection_ || !attached_) return;
-        if (answer.ok()) {
-          failed_polls_ = 0;
-          load_ = {answer->num_running(), answer->num_waiting(), answer->num_used_kv_blocks(),
-                   answer->num_kv_blocks()};
-          listener_->OnLoadChanged(this);
-        } else if (++failed_polls_ >= kMaxFailedPolls) {
-          refusal_ = absl::UnavailableError(absl::StrCat(
-              "the worker at ", address_, " stopped answering: ", answer.status().message()));
-          return stream_->Cancel();
-        }
-        loop_->PostAfter(kPollInterval, [this, connection] {
-          if (connection == connection_ && attached_) PollLoad(connection);
-        });
-      });
+        OnLoad(std::move(answer));
+        const bool idle = load_.num_running + load_.num_waiting == 0;
+        loop_->PostAfter(idle ? kIdlePollInterval : kPollInterval, WhileAlive([this, connection] {
+                           if (connection != connection_ || !attached_) return;
+                           PollLoad(connection);
+                           PollHealth(connection);
+                         }));
+      }));
+}
+
+void WorkerClient::OnLoad(absl::StatusOr<proto::GetLoadResponse> answer) {
+  if (!answer.ok()) {
+    if (++failed_polls_ < kMaxFailedPolls) return;
+    refusal_ = absl::UnavailableError(absl::StrCat(
+        "the worker at ", address_, " stopped answering: ", answer.status().message()));
+    return stream_->Cancel();
+  }
+  failed_polls_ = 0;
+  load_ = {answer->num_running(), answer->num_waiting(), answer->num_used_kv_blocks(),
+           answer->num_kv_blocks(), answer->num_waiting_tokens()};
+  if (answer->draining()) SetDraining();
+  listener_->OnLoadChanged(this);
 }
 
 void WorkerClient::PollHealth(uint64_t connection) {
@@ -221,15 +285,18 @@ void WorkerClient::PollHealth(uint64_t connection) {
         health_stub_.UnaryCall(context, "/grpc.health.v1.Health/Check", grpc::StubOptions(),
                                request, response, std::move(callback));
       },
-      [this, connection](absl::StatusOr<grpc::ByteBuffer> answer) {
+      WhileAlive([this, connection](absl::StatusOr<grpc::ByteBuffer> answer) {
         if (connection != connection_ || !attached_) return;
         // A worker without a health service says nothing; one that is too busy to answer is the
         // load poll's affair.
         if (answer.ok()) SetHealthy(SaysServing(*answer));
-        loop_->PostAfter(kPollInterval, [this, connection] {
-          if (connection == connection_ && attached_) PollHealth(connection);
-        });
-      });
+      }));
+}
+
+void WorkerClient::SetDraining() {
+  if (std::exchange(draining_, true)) return;
+  common::LogInfo("worker is draining", {{"address", address_}});
+  if (attached_) listener_->OnLoadChanged(this);
 }
 
 void WorkerClient::SetHealthy(bool healthy) {

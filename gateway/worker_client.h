@@ -18,7 +18,8 @@
 
 namespace quartet::gateway {
 
-// Used on the gateway's loop only, but for construction and destruction.
+// Used on the gateway's loop only, but for construction; destroyed there, or after the loop has
+// stopped.
 class WorkerClient : public WorkerGroup {
  public:
   // Whether a group that said hello may serve here; an error is logged and the group is asked again
@@ -27,30 +28,43 @@ class WorkerClient : public WorkerGroup {
 
   WorkerClient(std::string address, std::string gateway_id, EventLoop* loop,
                WorkerGroupListener* listener, Acceptor acceptor);
-  // REQUIRES: the loop is stopped.
   ~WorkerClient() override;
 
   // Attaches as a gateway with this tokenizer; a changed one attaches anew. Nothing is tried before
   // the first call.
   void SetTokenizer(const TokenizerInfo& tokenizer);
 
+  // An unwanted group is not attached to any more once its present stream has ended; `on_gone` is
+  // called in a task of its own when there is no stream left.
+  void SetUnwanted(std::function<void()> on_gone);
+  // Takes that back.
+  void SetWanted();
+
   bool attached() const { return attached_; }
   const std::string& address() const override { return address_; }
   const GroupInfo& info() const override { return info_; }
   const GroupLoad& load() const override { return load_; }
   bool healthy() const override { return healthy_; }
+  bool draining() const override { return draining_; }
   void Submit(const Submission& submission) override;
   void Cancel(uint64_t sequence_id) override;
+  void Drain(absl::AnyInvocable<void(absl::Status)> done) override;
 
  private:
   using AttachStream = ClientStream<worker::v1::AttachRequest, worker::v1::AttachResponse>;
   void Connect();
+  // A task that does nothing once this client is gone.
+  template <class Task>
+  auto WhileAlive(Task task) const;
   void OnHello(uint64_t connection, const worker::v1::HelloAck& hello);
   void OnStreamDone(uint64_t connection, absl::Status status);
   absl::Status CheckHello(const worker::v1::GetInfoResponse& info) const;
   void PollLoad(uint64_t connection);
   void PollHealth(uint64_t connection);
+  void OnLoad(absl::StatusOr<worker::v1::GetLoadResponse> answer);
   void SetHealthy(bool healthy);
+  void SetDraining();
+  void PostGone();
 
   const std::string address_;
   const std::string gateway_id_;
@@ -67,6 +81,9 @@ class WorkerClient : public WorkerGroup {
       0;  // Number of the present stream: tells its news from that of earlier ones.
   bool attached_ = false;
   bool healthy_ = false;
+  bool draining_ = false;
+  std::function<void()> on_gone_;  // Set while unwanted.
+  uint64_t reconnect_timer_ = 0;
   absl::Status refusal_;  // Why this side ended the stream, if it did.
   std::string last_error_;
   absl::Duration back_off_;
@@ -76,6 +93,7 @@ class WorkerClient : public WorkerGroup {
   GroupLoad load_;
   OpenStreams open_streams_;
   UnaryCalls calls_;
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace quartet::gateway

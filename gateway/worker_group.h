@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "gateway/generation_types.h"
 
@@ -44,6 +45,8 @@ struct GroupLoad {
   uint32_t num_waiting = 0;
   uint32_t num_used_kv_blocks = 0;
   uint32_t num_kv_blocks = 0;
+  // Prompt tokens of the sequences that wait.
+  uint64_t num_waiting_tokens = 0;
 };
 
 // One answer of one request, as it is handed to a group.
@@ -58,6 +61,7 @@ struct Submission {
   SamplingParams sampling;
   int32_t priority = 0;
   std::string cache_salt;
+  std::string tenant;
   // 0 means never.
   uint64_t timeout_ms = 0;
   std::vector<uint32_t> eos_token_ids;
@@ -88,8 +92,12 @@ class WorkerGroup {
   virtual const GroupLoad& load() const = 0;
   // Whether the group's own health service says that its engine steps.
   virtual bool healthy() const = 0;
+  // Whether it takes no new sequences any more.
+  virtual bool draining() const = 0;
   virtual void Submit(const Submission& submission) = 0;
   virtual void Cancel(uint64_t sequence_id) = 0;
+  // Asks the group to take no new sequences any more; `done` hears what it says.
+  virtual void Drain(absl::AnyInvocable<void(absl::Status)> done) = 0;
 };
 
 // Hears what happens to groups. Called on the gateway's loop.
@@ -102,7 +110,7 @@ class WorkerGroupListener {
   virtual void OnDetached(WorkerGroup* group, const absl::Status& why) = 0;
   // One step's news of all this gateway's sequences.
   virtual void OnStep(WorkerGroup* group, std::vector<SequenceNews> news) = 0;
-  // load() or healthy() may have changed.
+  // load(), healthy() or draining() may have changed.
   virtual void OnLoadChanged(WorkerGroup* group) = 0;
 };
 

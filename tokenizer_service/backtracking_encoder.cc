@@ -70,6 +70,7 @@ void BacktrackingEncoder::Encode(absl::string_view word, Scratch* scratch,
   std::vector<uint32_t>& tokens = scratch->tokens;
   std::vector<uint64_t>& dead_ends = scratch->dead_ends;
   tokens.clear();
+  scratch->num_tries = 0;
   dead_ends.assign(word.size() / 64 + 1, 0);
   size_t position = 0;
   uint32_t token = trie_.Longest(word);
@@ -87,6 +88,7 @@ void BacktrackingEncoder::Encode(absl::string_view word, Scratch* scratch,
       repeats = false;
       continue;
     }
+    ++scratch->num_tries;
     const size_t end = position + tokens_[token].num_bytes;
     const bool dead = (dead_ends[end / 64] >> (end % 64) & 1) != 0;
     if (dead || (!tokens.empty() && !AreNeighbours(tokens.back(), token, scratch))) {

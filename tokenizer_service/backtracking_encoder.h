@@ -46,6 +46,7 @@ class BacktrackingEncoder {
   struct Scratch {
     std::vector<uint32_t> tokens;
     std::vector<uint64_t> dead_ends;  // a bit a position
+    size_t num_tries = 0;             // tokens that the last call tried, the right ones included
     // Answers of AreNeighbours by hash of the pair, kRefused set in those that said no. Runs of one
     // character ask the same few questions again and again.
     std::vector<uint64_t> answers = std::vector<uint64_t>(kNumAnswers, UINT64_MAX);

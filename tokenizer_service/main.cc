@@ -12,6 +12,7 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/strings/str_cat.h"
+#include "common/heartbeat.h"
 #include "common/logging.h"
 #include "common/program.h"
 #include "common/server_runner.h"
@@ -25,6 +26,10 @@ ABSL_FLAG(std::string, address, "unix:/tmp/quartet-tokenizer.sock",
           "Where to listen: unix:/path or host:port; port 0 picks a free one.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning or error.");
 ABSL_FLAG(uint64_t, max_text_bytes, 16u << 20, "Longer texts are refused.");
+ABSL_FLAG(
+    int, heartbeat_fd, -1,
+    "File descriptor of a pipe that gets a byte a second while the process is well; -1: none. "
+    "`quartet serve` passes it.");
 ABSL_FLAG(bool, die_with_parent, false, "End when the parent process does.");
 
 namespace quartet::tokenizer {
@@ -36,6 +41,7 @@ struct Options {
   common::LogLevel log_level;
   TokenizerOptions tokenizer;
   bool die_with_parent;
+  int heartbeat_fd;
 };
 
 // Calls that run when the process is told to stop get this long to end.
@@ -62,6 +68,7 @@ absl::StatusOr<Options> ReadFlags() {
   ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
   options.tokenizer.max_text_bytes = absl::GetFlag(FLAGS_max_text_bytes);
   options.die_with_parent = absl::GetFlag(FLAGS_die_with_parent);
+  options.heartbeat_fd = absl::GetFlag(FLAGS_heartbeat_fd);
   return options;
 }
 
@@ -105,6 +112,8 @@ int Main(pid_t parent) {
   if (options->die_with_parent) common::DieWithParent(parent);
   common::SetLogProcessName("tokenizer");
   common::SetLogLevel(options->log_level);
+  // From before the vocabulary is loaded.
+  const common::Heartbeat heartbeat(options->heartbeat_fd, nullptr);
   const absl::Status status = Serve(*options);
   if (!status.ok()) {
     common::LogError("tokenizer ends", {{"reason", status.message()}});

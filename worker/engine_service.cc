@@ -29,6 +29,16 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
   uint64_t client_id() const { return client_id_; }
   // What the gateway said; constant once it is attached.
   const proto::Hello& hello() const { return hello_; }
+  // Called once, before it is attached.
+  void SetServing(std::shared_ptr<const EngineService::Serving> serving) {
+    serving_ = std::move(serving);
+  }
+
+  void WriteDraining() {
+    proto::AttachResponse response;
+    response.mutable_draining();
+    Write(response);
+  }
 
  private:
   grpc::Status OnMessage(const proto::AttachRequest& request) override {
@@ -46,14 +56,15 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
           hello_, std::static_pointer_cast<AttachStream>(shared_from_this())));
       is_attached_ = true;
     } else if (request.has_submit()) {
-      Submit(request.submit());
+      return Submit(request.submit());
     } else if (request.has_cancel()) {
-      service_->engine_->Cancel({client_id_, request.cancel().sequence_id()});
+      serving_->engine->Cancel({client_id_, request.cancel().sequence_id()});
     }
     return absl::OkStatus();
   }
 
-  void Submit(const proto::Submit& submit) {
+  // An error ends the stream: the engine has failed, and another may come.
+  absl::Status Submit(const proto::Submit& submit) {
     absl::Status status = TrySubmit(submit);
     common::LogDebug("sequence submitted", {{"request_id", submit.request_id()},
                                             {"gateway", hello_.gateway_id()},
@@ -62,41 +73,53 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
                                             {"prompt_tokens", submit.prompt_ids_size()},
                                             {"output_tokens", submit.output_ids_size()},
                                             {"status", status.ToString()}});
-    if (status.ok()) return;
+    if (status.ok()) return status;
+    if (absl::IsUnavailable(status) && !service_->is_draining_) return status;
+    // A gateway takes UNAVAILABLE for the end of the group unless it knows that the group drains,
+    // and the news of that, sent to all, may still be behind.
+    if (service_->is_draining_) WriteDraining();
     engine::SequenceEvent event;
     event.sequence_id = submit.sequence_id();
     event.error = std::move(status);
     proto::AttachResponse response;
-    response.mutable_step()->set_step(service_->engine_->load().num_steps);
+    response.mutable_step()->set_step(serving_->engine->load().num_steps);
     ToProto(event, response.mutable_step()->add_events());
     Write(response);
+    return absl::OkStatus();
   }
 
   absl::Status TrySubmit(const proto::Submit& submit) {
+    if (service_->is_draining_) {
+      return absl::UnavailableError("the worker group is draining: it takes no new sequences");
+    }
     ASSIGN_OR_RETURN(engine::SequenceRequest request,
-                     ToSequenceRequest(submit, service_->default_sampling_));
+                     ToSequenceRequest(submit, serving_->default_sampling));
     request.key.client_id = client_id_;
     request.sample_limit = static_cast<int32_t>(hello_.tokenizer_size());
-    return service_->engine_->Submit(std::move(request));
+    return serving_->engine->Submit(std::move(request));
   }
 
   void OnEnd() override {
-    if (is_attached_) service_->Detach(client_id_);
+    if (is_attached_) service_->Detach(client_id_, serving_->engine.get());
   }
 
   EngineService* const service_;
   const uint64_t client_id_;
   proto::Hello hello_;
+  std::shared_ptr<const EngineService::Serving> serving_;
   bool is_attached_ = false;  // gRPC calls OnMessage and OnEnd one after the other
 };
 
 EngineService::~EngineService() = default;
 
-void EngineService::Open(engine::Engine* engine, std::function<proto::GetInfoResponse()> info) {
+void EngineService::Open(std::shared_ptr<engine::Engine> engine,
+                         std::function<proto::GetInfoResponse()> info) {
+  auto serving = std::make_shared<Serving>();
+  serving->engine = std::move(engine);
+  serving->default_sampling = info().default_sampling();
+  serving->info = std::move(info);
   std::lock_guard<std::mutex> lock(mutex_);
-  engine_ = engine;
-  info_ = std::move(info);
-  default_sampling_ = info_().default_sampling();
+  serving_ = std::move(serving);
   state_ = absl::OkStatus();
 }
 
@@ -105,6 +128,7 @@ void EngineService::Close(const absl::Status& why) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     state_ = why;
+    serving_ = nullptr;
     streams.swap(streams_);
   }
   for (const auto& [id, stream] : streams) stream->Close(common::ToGrpcStatus(why));
@@ -128,9 +152,16 @@ void EngineService::Deliver(uint64_t client_id, uint64_t step,
   if (events_.GetCachedSize() > kMaxKeptBytes) events_ = proto::AttachResponse();
 }
 
-absl::Status EngineService::CheckOpen() {
+proto::GetInfoResponse EngineService::Info(const Serving& serving) const {
+  proto::GetInfoResponse info = serving.info();
+  info.set_draining(is_draining_);
+  return info;
+}
+
+absl::StatusOr<std::shared_ptr<const EngineService::Serving>> EngineService::serving() {
   std::lock_guard<std::mutex> lock(mutex_);
-  return state_;
+  RETURN_IF_ERROR(state_);
+  return serving_;
 }
 
 absl::Status EngineService::AcceptHello(const proto::Hello& hello,
@@ -141,9 +172,9 @@ absl::Status EngineService::AcceptHello(const proto::Hello& hello,
         hello.protocol_version(), ", this worker (build ", common::kVersion, ") speaks ",
         kProtocolVersion, "; run both from one release"));
   }
-  RETURN_IF_ERROR(CheckOpen());
+  ASSIGN_OR_RETURN(std::shared_ptr<const Serving> serving, this->serving());
   proto::AttachResponse response;
-  *response.mutable_hello()->mutable_info() = info_();
+  *response.mutable_hello()->mutable_info() = Info(*serving);
   const uint32_t vocab_size = response.hello().info().vocab_size();
   if (hello.tokenizer_size() == 0 || hello.tokenizer_size() > vocab_size) {
     return absl::FailedPreconditionError(
@@ -154,6 +185,7 @@ absl::Status EngineService::AcceptHello(const proto::Hello& hello,
   {
     std::lock_guard<std::mutex> lock(mutex_);
     RETURN_IF_ERROR(state_);
+    if (serving != serving_) return absl::UnavailableError("the worker group has just formed anew");
     for (const auto& [id, other] : streams_) {
       const proto::Hello& theirs = other->hello();
       if (theirs.tokenizer_hash() == hello.tokenizer_hash() &&
@@ -165,7 +197,10 @@ absl::Status EngineService::AcceptHello(const proto::Hello& hello,
           hello.tokenizer_size(), " ids, gateway ", theirs.gateway_id(),
           ", which is attached, uses ", theirs.tokenizer_hash(), " of ", theirs.tokenizer_size()));
     }
+    stream->SetServing(std::move(serving));
     streams_[stream->client_id()] = stream;
+    // Drain tells those that it finds in streams_.
+    response.mutable_hello()->mutable_info()->set_draining(is_draining_);
   }
   // Nothing can be on its way before this, because nothing has been submitted.
   stream->Write(response);
@@ -178,8 +213,8 @@ absl::Status EngineService::AcceptHello(const proto::Hello& hello,
   return absl::OkStatus();
 }
 
-void EngineService::Detach(uint64_t client_id) {
-  engine_->Detach(client_id);
+void EngineService::Detach(uint64_t client_id, engine::Engine* engine) {
+  engine->Detach(client_id);
   std::shared_ptr<AttachStream> stream;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -207,27 +242,51 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EngineService::Atta
 grpc::ServerUnaryReactor* EngineService::GetInfo(grpc::CallbackServerContext* context,
                                                  const proto::GetInfoRequest* request,
                                                  proto::GetInfoResponse* response) {
-  const absl::Status status = CheckOpen();
-  if (status.ok()) *response = info_();
+  const auto serving = this->serving();
+  if (serving.ok()) *response = Info(**serving);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(common::ToGrpcStatus(status));
+  reactor->Finish(common::ToGrpcStatus(serving.status()));
   return reactor;
 }
 
 grpc::ServerUnaryReactor* EngineService::GetLoad(grpc::CallbackServerContext* context,
                                                  const proto::GetLoadRequest* request,
                                                  proto::GetLoadResponse* response) {
-  const absl::Status status = CheckOpen();
-  if (status.ok()) {
-    const engine::EngineLoad load = engine_->load();
+  const auto serving = this->serving();
+  if (serving.ok()) {
+    const engine::EngineLoad load = (*serving)->engine->load();
     response->set_num_running(static_cast<uint32_t>(load.num_running));
     response->set_num_waiting(static_cast<uint32_t>(load.num_waiting));
     response->set_num_used_kv_blocks(static_cast<uint32_t>(load.num_used_blocks));
     response->set_num_kv_blocks(static_cast<uint32_t>(load.num_blocks));
     response->set_num_steps(load.num_steps);
+    response->set_num_partial_prompts(static_cast<uint32_t>(load.num_partial_prompts));
+    response->set_draining(is_draining_);
+    response->set_num_waiting_tokens(static_cast<uint64_t>(load.num_waiting_tokens));
+    response->set_num_cached_kv_blocks(static_cast<uint32_t>(load.num_cached_blocks));
+    response->set_num_preemptions(load.counters.num_preemptions);
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(common::ToGrpcStatus(status));
+  reactor->Finish(common::ToGrpcStatus(serving.status()));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* EngineService::Drain(grpc::CallbackServerContext* context,
+                                               const proto::DrainRequest* request,
+                                               proto::DrainResponse* response) {
+  const auto serving = this->serving();
+  if (serving.ok() && !is_draining_.exchange(true)) {
+    std::map<uint64_t, std::shared_ptr<AttachStream>> streams;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      streams = streams_;
+    }
+    // Who attaches from here on reads it in the hello.
+    for (const auto& [id, stream] : streams) stream->WriteDraining();
+    common::LogInfo("draining: no new sequences are taken", {{"gateways", streams.size()}});
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(common::ToGrpcStatus(serving.status()));
   return reactor;
 }
 

@@ -1,7 +1,8 @@
-// The leader's gRPC face towards gateways: Attach, GetInfo, GetLoad. A thin shell around the
+// The leader's gRPC face towards gateways: Attach, GetInfo, GetLoad, Drain. A thin shell around the
 // engine.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -32,8 +33,10 @@ class EngineService final : public EngineServiceBase {
   ~EngineService() override;
 
   // Serves `engine` from now on; `info` is asked for the facts whenever a gateway wants them, from
-  // any thread. Both must outlive the server that serves this.
-  void Open(engine::Engine* engine, std::function<worker::v1::GetInfoResponse()> info);
+  // any thread. Streams keep their engine until they have ended, so a later engine, after Close,
+  // never sees what was meant for an earlier one.
+  void Open(std::shared_ptr<engine::Engine> engine,
+            std::function<worker::v1::GetInfoResponse()> info);
   // Ends all streams with `why` after what is queued for them, and refuses new ones with it.
   void Close(const absl::Status& why);
 
@@ -51,23 +54,33 @@ class EngineService final : public EngineServiceBase {
   grpc::ServerUnaryReactor* GetLoad(grpc::CallbackServerContext* context,
                                     const worker::v1::GetLoadRequest* request,
                                     worker::v1::GetLoadResponse* response) override;
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context,
+                                  const worker::v1::DrainRequest* request,
+                                  worker::v1::DrainResponse* response) override;
 
-  // OK when open.
-  absl::Status CheckOpen();
+  // From an Open to the next Close.
+  struct Serving {
+    std::shared_ptr<engine::Engine> engine;
+    std::function<worker::v1::GetInfoResponse()> info;
+    quartet::v1::SamplingParams default_sampling;
+  };
+
+  // What a gateway is told of the group.
+  worker::v1::GetInfoResponse Info(const Serving& serving) const;
+  // What is served now, or why nothing is.
+  absl::StatusOr<std::shared_ptr<const Serving>> serving();
   // Compares both sides; the first gateway's tokenizer is everybody's as long as any is attached.
   absl::Status AcceptHello(const worker::v1::Hello& hello,
                            const std::shared_ptr<AttachStream>& stream);
-  void Detach(uint64_t client_id);
+  void Detach(uint64_t client_id, engine::Engine* engine);
 
-  // Set once, by Open.
-  engine::Engine* engine_ = nullptr;
-  std::function<worker::v1::GetInfoResponse()> info_;
-  quartet::v1::SamplingParams default_sampling_;
+  std::atomic<bool> is_draining_{false};  // set once, by Drain
 
   // Deliver's own: a message that is used again needs no memory.
   worker::v1::AttachResponse events_;
 
-  std::mutex mutex_;  // guards all below, and Open
+  std::mutex mutex_;                        // guards all below
+  std::shared_ptr<const Serving> serving_;  // null unless state_ is OK
   absl::Status state_ = absl::UnavailableError(
       "the worker group is not ready yet: it is still loading the model or waiting for ranks");
   uint64_t next_client_id_ = 1;

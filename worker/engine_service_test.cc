@@ -28,7 +28,7 @@ class EngineServiceTest : public testing::Test {
                                  std::vector<engine::SequenceEvent> events) {
       service_.Deliver(client, step, std::move(events));
     };
-    engine_ = std::make_unique<engine::Engine>(TestEngineOptions(), &model_, nullptr,
+    engine_ = std::make_shared<engine::Engine>(TestEngineOptions(), &model_, nullptr,
                                                std::move(callbacks));
     server_ = StartServer(address_, {&service_});
     stub_ =
@@ -42,7 +42,7 @@ class EngineServiceTest : public testing::Test {
 
   void Open() {
     engine_->Start();
-    service_.Open(engine_.get(), [] {
+    service_.Open(engine_, [] {
       proto::GetInfoResponse info;
       info.set_vocab_size(kVocabSize);
       info.set_model_name("fake");
@@ -55,7 +55,7 @@ class EngineServiceTest : public testing::Test {
 
   engine::FakeModel model_;
   EngineService service_;
-  std::unique_ptr<engine::Engine> engine_;
+  std::shared_ptr<engine::Engine> engine_;
   const std::string address_;
   std::unique_ptr<common::ServerRunner> server_;
   std::unique_ptr<proto::Engine::Stub> stub_;
@@ -217,6 +217,46 @@ TEST_F(EngineServiceTest, RefusesAllUntilOpenAndAfterClose) {
   ASSERT_TRUE(gateway.Read(&hello));
   service_.Close(absl::UnavailableError("rank 2 has gone"));
   EXPECT_THAT(std::string(gateway.Finish().message()), HasSubstr("rank 2 has gone"));
+}
+
+TEST_F(EngineServiceTest, DrainingRefusesNewSequencesAndFinishesOld) {
+  Open();
+  Gateway gateway(stub_.get());
+  proto::AttachResponse response;
+  ASSERT_TRUE(gateway.Read(&response));
+  EXPECT_FALSE(response.hello().info().draining());
+  gateway.Write(NewSubmit(1, {1, 2}, kEndless));
+  ASSERT_TRUE(gateway.Read(&response));
+  ASSERT_TRUE(response.has_step());
+  grpc::ClientContext context;
+  proto::DrainResponse drained;
+  ASSERT_TRUE(stub_->Drain(&context, {}, &drained).ok());
+  gateway.Write(NewSubmit(2, {1, 2}, 5));
+  bool told = false;
+  bool refused = false;
+  size_t num_tokens_since = 0;
+  while (num_tokens_since < 100 && gateway.Read(&response)) {
+    told |= response.has_draining();
+    for (const proto::SequenceEvent& event : response.step().events()) {
+      if (event.sequence_id() == 1) {
+        num_tokens_since += refused ? event.token_ids_size() : 0;
+        continue;
+      }
+      EXPECT_TRUE(told) << "a gateway must know why";
+      EXPECT_EQ(event.error_code(), static_cast<int>(absl::StatusCode::kUnavailable));
+      EXPECT_THAT(event.error_message(), HasSubstr("draining"));
+      refused = true;
+    }
+  }
+  EXPECT_TRUE(refused);
+  EXPECT_EQ(num_tokens_since, 100u) << "the old sequence goes on";
+  grpc::ClientContext load_context;
+  proto::GetLoadResponse load;
+  ASSERT_TRUE(stub_->GetLoad(&load_context, {}, &load).ok());
+  EXPECT_TRUE(load.draining());
+  Gateway late(stub_.get());
+  ASSERT_TRUE(late.Read(&response));
+  EXPECT_TRUE(response.hello().info().draining());
 }
 
 TEST_F(EngineServiceTest, TheFirstMessageIsAHello) {

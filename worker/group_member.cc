@@ -17,6 +17,8 @@ namespace {
 namespace proto = worker::v1;
 
 constexpr std::chrono::seconds kReportInterval(5);
+// A leader whose host is gone sends nothing, not even an end.
+constexpr int kKeepaliveMs = 20'000;
 constexpr absl::Duration kStepReportInterval = absl::Seconds(1);
 
 absl::Status WaitForLeader(grpc::Channel* channel, const std::string& address,
@@ -34,14 +36,16 @@ absl::Status WaitForLeader(grpc::Channel* channel, const std::string& address,
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const std::string& leader_address,
-                                                               const proto::RankHello& hello,
-                                                               absl::Duration timeout) {
+absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(
+    const std::string& leader_address, const std::function<proto::RankHello()>& hello,
+    absl::Duration timeout) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 250);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
   const std::shared_ptr<grpc::Channel> channel =
       grpc::CreateCustomChannel(leader_address, grpc::InsecureChannelCredentials(), arguments);
   const absl::Status connected = WaitForLeader(channel.get(), leader_address, timeout);
@@ -51,7 +55,7 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const std::string
   member->stub_ = proto::Group::NewStub(channel);
   member->stream_ = member->stub_->Join(&member->context_);
   proto::JoinRequest request;
-  *request.mutable_hello() = hello;
+  *request.mutable_hello() = hello();
   member->stream_->Write(request);  // if it fails the reader learns why
   member->reader_ = std::thread([raw = member.get()] { raw->ReadLoop(); });
   return member;
@@ -74,15 +78,12 @@ void GroupMember::ReadLoop() {
   if (absl::IsUnavailable(status)) {
     status = absl::UnavailableError(absl::StrCat("the leader has gone away: ", status.message()));
   }
-  std::function<void()> on_end;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    has_ended_ = true;
-    end_ = status;
-    on_end = on_end_;
-    changed_.notify_all();
-  }
-  if (on_end) on_end();
+  std::lock_guard<std::mutex> lock(mutex_);
+  has_ended_ = true;
+  end_ = status;
+  changed_.notify_all();
+  // Under the lock: whoever has called Leave may give up what on_end works on.
+  if (on_end_) on_end_();
 }
 
 absl::StatusOr<proto::GroupFormed> GroupMember::WaitForGroup(absl::Duration timeout) {
@@ -99,19 +100,22 @@ absl::StatusOr<proto::GroupFormed> GroupMember::WaitForGroup(absl::Duration time
   const proto::LeaderCommand command = std::move(commands_.front());
   commands_.pop_front();
   if (!command.has_formed()) return absl::InternalError("the leader sent a step before the group");
+  epoch_ = command.formed().epoch();
   return command.formed();
 }
 
 void GroupMember::Ready(const proto::RankReport& report, std::function<void()> on_end) {
-  bool has_ended;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    on_end_ = on_end;
-    has_ended = has_ended_;
+    if (has_ended_) {
+      on_end();
+    } else {
+      on_end_ = std::move(on_end);
+    }
   }
-  if (has_ended) on_end();
   proto::JoinRequest request;
   *request.mutable_step_done()->mutable_report() = report;
+  request.mutable_step_done()->set_epoch(epoch_);
   stream_->Write(request);
 }
 
@@ -135,6 +139,7 @@ void GroupMember::Done(uint64_t step, const absl::Status& status) {
   next_report_ = now + kStepReportInterval;
   proto::JoinRequest request;
   request.mutable_step_done()->set_step(step);
+  request.mutable_step_done()->set_epoch(epoch_);
   if (!status.ok()) request.mutable_step_done()->set_error(std::string(status.message()));
   stream_->Write(request);
 }
@@ -144,6 +149,12 @@ absl::Status GroupMember::end(const absl::Status& otherwise) {
   return has_ended_ ? end_ : otherwise;
 }
 
-void GroupMember::Leave() { context_.TryCancel(); }
+void GroupMember::Leave() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    on_end_ = nullptr;
+  }
+  context_.TryCancel();
+}
 
 }  // namespace quartet::worker_service

@@ -19,25 +19,26 @@ namespace quartet::worker_service {
 // Join, WaitForGroup, Ready, Next and Done: one thread. Leave: any thread.
 class GroupMember final : public engine::PlanSource {
  public:
-  // Connects, saying every few seconds that it waits, and says hello. Returns DEADLINE_EXCEEDED
-  // with the address if the leader doesn't come.
-  static absl::StatusOr<std::unique_ptr<GroupMember>> Join(const std::string& leader_address,
-                                                           const worker::v1::RankHello& hello,
-                                                           absl::Duration timeout);
+  // Connects, saying every few seconds that it waits, and says what `hello` returns then. Returns
+  // DEADLINE_EXCEEDED with the address if the leader doesn't come.
+  static absl::StatusOr<std::unique_ptr<GroupMember>> Join(
+      const std::string& leader_address, const std::function<worker::v1::RankHello()>& hello,
+      absl::Duration timeout);
   ~GroupMember() override;
 
-  // Waits for the group to form. Returns the leader's refusal, UNAVAILABLE if it goes away, or
-  // DEADLINE_EXCEEDED.
+  // Waits for the group to form. Returns the leader's refusal, UNAVAILABLE if it goes away, ABORTED
+  // if it starts anew, or DEADLINE_EXCEEDED.
   absl::StatusOr<worker::v1::GroupFormed> WaitForGroup(absl::Duration timeout);
-  // Tells the leader that this rank can run steps. `on_end` is called from another thread when the
-  // stream has ended, for whatever reason.
+  // Tells the leader that this rank can run steps. `on_end` is called, maybe from another thread,
+  // when the stream has ended for whatever reason, but not after Leave. It must not call this
+  // object.
   void Ready(const worker::v1::RankReport& report, std::function<void()> on_end);
 
   absl::StatusOr<engine::StepPlan> Next() override;
   void Done(uint64_t step, const absl::Status& status) override;
 
   // Why the stream has ended, or `otherwise` if it has not. Any thread.
-  absl::Status end(const absl::Status& otherwise);
+  absl::Status end(const absl::Status& otherwise = absl::OkStatus());
 
   // Ends the stream; what waits here returns CANCELLED.
   void Leave();
@@ -51,6 +52,7 @@ class GroupMember final : public engine::PlanSource {
   std::unique_ptr<grpc::ClientReaderWriter<worker::v1::JoinRequest, worker::v1::LeaderCommand>>
       stream_;
   std::thread reader_;
+  uint64_t epoch_ = 0;  // of the group, once it has formed
   absl::Time next_report_ = absl::InfinitePast();  // of steps that went well, on the steady clock
 
   std::mutex mutex_;  // guards all below

@@ -41,7 +41,7 @@ class JoinStream final : public QueuedStream<proto::JoinRequest, proto::LeaderCo
       if (!status.ok()) return common::ToGrpcStatus(status);
       rank_ = request.hello().rank();
     } else if (request.has_step_done()) {
-      service_->OnStepDone(rank_, request.step_done());
+      service_->OnStepDone(rank_, this, request.step_done());
     }
     return grpc::Status::OK;
   }
@@ -54,7 +54,7 @@ class JoinStream final : public QueuedStream<proto::JoinRequest, proto::LeaderCo
   uint32_t rank_ = 0;  // 0: not joined yet
 };
 
-GroupService::GroupService(uint32_t world_size, std::function<void(const absl::Status&)> on_lost)
+GroupService::GroupService(uint32_t world_size, OnLost on_lost)
     : world_size_(world_size), on_lost_(std::move(on_lost)) {}
 
 GroupService::~GroupService() = default;
@@ -92,21 +92,25 @@ absl::Status GroupService::AddMember(const proto::RankHello& hello,
         absl::StrCat("rank ", hello.rank(), " was started for world size ", hello.world_size(),
                      ", the leader for ", world_size_));
   }
-  if (is_formed_) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "rank ", hello.rank(), " comes too late: the leader's group has formed without it"));
+  // Perhaps the leader has yet to notice that the other one is gone.
+  const auto other = members_.find(hello.rank());
+  if (other != members_.end()) {
+    return absl::AlreadyExistsError(absl::StrCat("rank ", hello.rank(),
+                                                 " has joined already, as process ",
+                                                 other->second.hello.report().pid()));
   }
-  if (members_.count(hello.rank()) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat("rank ", hello.rank(),
-                                                      " has joined already, as process ",
-                                                      members_[hello.rank()].hello.report().pid()));
+  if (is_formed_) {
+    return absl::UnavailableError(absl::StrCat("the group of epoch ", epoch_, " is just ending"));
   }
   // Before the leader has loaded its own part there is nothing to compare with.
   if (knows_identity_) RETURN_IF_ERROR(Compare(hello));
-  members_[hello.rank()] = {std::move(stream), hello, knows_identity_, false, hello.report(), 0};
+  members_[hello.rank()] = {std::move(stream), hello, engine::SteadyNow(), knows_identity_, false,
+                            hello.report(),    0};
   common::LogInfo("rank joined", {{"rank", hello.rank()},
                                   {"pid", hello.report().pid()},
-                                  {"max_kv_blocks", hello.max_kv_blocks()}});
+                                  {"last_epoch", hello.last_epoch()},
+                                  {"max_kv_blocks", hello.max_kv_blocks()},
+                                  {"held_kv_blocks", hello.held_kv_blocks()}});
   changed_.notify_all();
   return absl::OkStatus();
 }
@@ -136,8 +140,8 @@ absl::Status GroupService::WaitForAll(Lock* lock, const char* what, absl::Durati
   return lost_;
 }
 
-absl::StatusOr<std::vector<proto::RankHello>> GroupService::WaitForRanks(
-    const GroupIdentity& identity, absl::Duration timeout) {
+absl::StatusOr<std::vector<JoinedRank>> GroupService::WaitForRanks(const GroupIdentity& identity,
+                                                                   absl::Duration timeout) {
   Lock lock(mutex_);
   identity_ = identity;
   knows_identity_ = true;
@@ -159,9 +163,9 @@ absl::StatusOr<std::vector<proto::RankHello>> GroupService::WaitForRanks(
   RETURN_IF_ERROR(WaitForAll(&lock, "waiting for ranks", timeout,
                              [](const Member& member) { return member.is_accepted; }));
   is_formed_ = true;
-  std::vector<proto::RankHello> hellos;
-  for (const auto& [rank, member] : members_) hellos.push_back(member.hello);
-  return hellos;
+  std::vector<JoinedRank> ranks;
+  for (const auto& [rank, member] : members_) ranks.push_back({member.hello, member.joined_at});
+  return ranks;
 }
 
 std::vector<std::shared_ptr<JoinStream>> GroupService::Streams() {
@@ -172,6 +176,10 @@ std::vector<std::shared_ptr<JoinStream>> GroupService::Streams() {
 }
 
 void GroupService::Form(const proto::GroupFormed& formed) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    epoch_ = formed.epoch();
+  }
   proto::LeaderCommand command;
   *command.mutable_formed() = formed;
   for (const auto& stream : Streams()) stream->Write(command);
@@ -199,51 +207,73 @@ absl::Status GroupService::Broadcast(const engine::StepPlan& plan) {
   return absl::OkStatus();
 }
 
-void GroupService::OnStepDone(uint32_t rank, const proto::StepDone& done) {
+GroupService::Member* GroupService::Find(uint32_t rank, const JoinStream* stream) {
+  const auto it = members_.find(rank);
+  return it != members_.end() && it->second.stream.get() == stream ? &it->second : nullptr;
+}
+
+void GroupService::OnStepDone(uint32_t rank, const JoinStream* stream,
+                              const proto::StepDone& done) {
+  Lock lock(mutex_);
+  Member* const member = Find(rank, stream);
+  if (member == nullptr || !is_formed_ || done.epoch() != epoch_) return;
   if (!done.error().empty()) {
-    Lose(absl::UnavailableError(
-        absl::StrCat("rank ", rank, " failed in step ", done.step(), ": ", done.error())));
+    Lose(std::move(lock), absl::UnavailableError(absl::StrCat("rank ", rank, " failed in step ",
+                                                              done.step(), ": ", done.error())));
     return;
   }
-  std::lock_guard<std::mutex> lock(mutex_);
-  Member& member = members_[rank];
   if (done.step() == 0) {
-    member.is_ready = true;
-    member.report = done.report();
+    member->is_ready = true;
+    member->report = done.report();
     changed_.notify_all();
   }
-  member.last_step = done.step();
+  member->last_step = done.step();
 }
 
 void GroupService::OnLeft(uint32_t rank, const JoinStream* stream) {
-  absl::Status why;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const auto it = members_.find(rank);
-    if (it == members_.end() || it->second.stream.get() != stream) return;
-    why = absl::UnavailableError(absl::StrCat("rank ", rank, " (pid ",
-                                              it->second.hello.report().pid(),
-                                              ") of this worker group has gone away"));
-    if (!is_formed_) {
-      // It may come back; the leader goes on waiting for it.
-      members_.erase(it);
-      changed_.notify_all();
-      if (!is_closed_) common::LogWarning(why.message());
-      return;
-    }
+  Lock lock(mutex_);
+  const Member* const member = Find(rank, stream);
+  if (member == nullptr) return;
+  const absl::Status why =
+      absl::UnavailableError(absl::StrCat("rank ", rank, " (pid ", member->hello.report().pid(),
+                                          ") of this worker group has gone away"));
+  if (is_formed_) {
+    Lose(std::move(lock), why);
+    return;
   }
-  Lose(why);
+  // It may come back; the leader goes on waiting for it.
+  members_.erase(rank);
+  changed_.notify_all();
+  if (!is_closed_) common::LogWarning(why.message());
 }
 
-void GroupService::Lose(const absl::Status& why) {
+void GroupService::Lose(Lock lock, const absl::Status& why) {
+  if (is_closed_ || !lost_.ok()) return;
+  lost_ = why;
+  changed_.notify_all();
+  const uint64_t epoch = epoch_;
+  lock.unlock();
+  common::LogError("rank lost", {{"why", why.message()}});
+  on_lost_(epoch, why);
+}
+
+absl::Status GroupService::lost() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return lost_;
+}
+
+void GroupService::End(const absl::Status& why) {
+  std::map<uint32_t, Member> members;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (is_closed_ || !lost_.ok()) return;
-    lost_ = why;
-    changed_.notify_all();
+    members.swap(members_);
+    is_formed_ = false;
+    lost_ = absl::OkStatus();
   }
-  common::LogError("rank lost", {{"why", why.message()}});
-  on_lost_(why);
+  for (const auto& [rank, member] : members) {
+    member.stream->Close(grpc::Status(grpc::StatusCode::ABORTED,
+                                      absl::StrCat("the group is over: ", why.message())));
+  }
 }
 
 std::string GroupService::DescribeProgress() {

@@ -1,5 +1,6 @@
 // The leader's gRPC face towards the other ranks of its group: they join, the group forms, and each
-// step's plan goes out to them. Notices when one of them dies.
+// step's plan goes out to them. Notices when one of them dies; then the group is over and the next
+// one forms from those that are left and those that come.
 #pragma once
 
 #include <condition_variable>
@@ -32,19 +33,29 @@ struct GroupIdentity {
   std::string numerics_id;
 };
 
-// Thread-safe.
+// A rank that has joined.
+struct JoinedRank {
+  worker::v1::RankHello hello;
+  absl::Time joined_at;  // SteadyNow()
+};
+
+// Thread-safe. WaitForRanks, Form, WaitUntilReady, Broadcast and End follow each other, again and
+// again; a rank of an ended group can't be heard in the next one.
 class GroupService final : public GroupServiceBase {
  public:
-  // `on_lost` is called once, from a gRPC thread, when a rank of the formed group goes away or
-  // fails, with UNAVAILABLE naming it.
-  GroupService(uint32_t world_size, std::function<void(const absl::Status&)> on_lost);
+  using OnLost = std::function<void(uint64_t epoch, const absl::Status& why)>;
+
+  // `on_lost` is called once an epoch, from a gRPC thread, when a rank of the formed group goes
+  // away or fails, with UNAVAILABLE naming it.
+  GroupService(uint32_t world_size, OnLost on_lost);
   ~GroupService() override;
 
   // Waits until ranks 1 to world_size - 1 have joined, saying every few seconds who is missing.
   // Ranks that differ from `identity` are refused. Returns what they said in order of rank, or
-  // DEADLINE_EXCEEDED naming the missing ones, or CANCELLED after Close.
-  absl::StatusOr<std::vector<worker::v1::RankHello>> WaitForRanks(const GroupIdentity& identity,
-                                                                  absl::Duration timeout);
+  // DEADLINE_EXCEEDED naming the missing ones, or CANCELLED after Close. Ranks that come later are
+  // told to come again.
+  absl::StatusOr<std::vector<JoinedRank>> WaitForRanks(const GroupIdentity& identity,
+                                                       absl::Duration timeout);
   // Tells all ranks that the group is there.
   void Form(const worker::v1::GroupFormed& formed);
   // Waits until all ranks are ready to run; their reports in order of rank. Errors as above, or
@@ -53,6 +64,10 @@ class GroupService final : public GroupServiceBase {
 
   // Sends a plan to all ranks. Returns UNAVAILABLE if a rank was lost. One thread.
   absl::Status Broadcast(const engine::StepPlan& plan);
+  // Ends the group: all its ranks are told why and are to join anew.
+  void End(const absl::Status& why);
+  // Why the group can't go on; OK if it can.
+  absl::Status lost();
   // "rank 1 has done step 7, rank 2 step 6": for the log when a step hangs.
   std::string DescribeProgress();
   // Ends all streams; lost ranks are no news from now on.
@@ -63,6 +78,7 @@ class GroupService final : public GroupServiceBase {
   struct Member {
     std::shared_ptr<JoinStream> stream;
     worker::v1::RankHello hello;
+    absl::Time joined_at;
     bool is_accepted = false;  // compared with the leader's identity
     bool is_ready = false;
     worker::v1::RankReport report;
@@ -74,10 +90,12 @@ class GroupService final : public GroupServiceBase {
       grpc::CallbackServerContext* context) override;
   // Called by the streams.
   absl::Status AddMember(const worker::v1::RankHello& hello, std::shared_ptr<JoinStream> stream);
-  void OnStepDone(uint32_t rank, const worker::v1::StepDone& done);
+  void OnStepDone(uint32_t rank, const JoinStream* stream, const worker::v1::StepDone& done);
   void OnLeft(uint32_t rank, const JoinStream* stream);
 
-  void Lose(const absl::Status& why);
+  // The member whose stream it is, or null if it is none any more.
+  Member* Find(uint32_t rank, const JoinStream* stream);
+  void Lose(Lock lock, const absl::Status& why);
   absl::Status Compare(const worker::v1::RankHello& hello) const;
   std::vector<std::shared_ptr<JoinStream>> Streams();
   // Ranks of which `has` is false, as text.
@@ -86,7 +104,7 @@ class GroupService final : public GroupServiceBase {
                           const std::function<bool(const Member&)>& has);
 
   const uint32_t world_size_;
-  const std::function<void(const absl::Status&)> on_lost_;
+  const OnLost on_lost_;
 
   // Broadcast's own: a message that is used again needs no memory.
   worker::v1::LeaderCommand step_command_;
@@ -96,7 +114,8 @@ class GroupService final : public GroupServiceBase {
   bool knows_identity_ = false;
   GroupIdentity identity_;
   std::map<uint32_t, Member> members_;
-  bool is_formed_ = false;
+  bool is_formed_ = false;  // all are there; from then on until End
+  uint64_t epoch_ = 0;      // of the group that was formed last
   bool is_closed_ = false;
   absl::Status lost_;
 };

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 
 #include "common/version.h"
@@ -38,7 +39,11 @@ proto::RankHello NewHello(uint32_t rank, uint32_t world_size) {
 class GroupServiceTest : public testing::Test {
  protected:
   GroupServiceTest()
-      : group_(3, [this](const absl::Status& why) { lost_.set_value(why); }),
+      : group_(3,
+               [this](uint64_t epoch, const absl::Status& why) {
+                 EXPECT_EQ(epoch, epoch_);
+                 lost_.set_value(why);
+               }),
         address_(NewSocket()),
         server_(StartServer(address_, {&group_})) {}
   ~GroupServiceTest() override {
@@ -47,7 +52,8 @@ class GroupServiceTest : public testing::Test {
   }
 
   std::unique_ptr<GroupMember> Join(const proto::RankHello& hello) {
-    auto member = GroupMember::Join(address_, hello, absl::Seconds(60));
+    auto member = GroupMember::Join(
+        address_, [hello] { return hello; }, absl::Seconds(60));
     EXPECT_TRUE(member.ok()) << member.status();
     return *std::move(member);
   }
@@ -58,18 +64,19 @@ class GroupServiceTest : public testing::Test {
     for (uint32_t rank : {2u, 1u}) members.push_back(Join(NewHello(rank, 3)));
     const auto hellos = group_.WaitForRanks(TestIdentity(3), absl::Seconds(60));
     EXPECT_TRUE(hellos.ok()) << hellos.status();
-    EXPECT_EQ(hellos->at(0).max_kv_blocks(), 101u);
+    EXPECT_EQ(hellos->at(0).hello.max_kv_blocks(), 101u);
     proto::GroupFormed formed;
-    formed.set_epoch(kEpoch);
+    formed.set_epoch(epoch_);
     group_.Form(formed);
     for (auto& member : members) {
-      EXPECT_EQ(member->WaitForGroup(absl::Seconds(60))->epoch(), kEpoch);
+      EXPECT_EQ(member->WaitForGroup(absl::Seconds(60))->epoch(), epoch_);
       member->Ready({}, [] {});
     }
     EXPECT_TRUE(group_.WaitUntilReady(absl::Seconds(60)).ok());
     return members;
   }
 
+  uint64_t epoch_ = kEpoch;
   std::promise<absl::Status> lost_;
   GroupService group_;
   const std::string address_;
@@ -84,6 +91,7 @@ TEST_F(GroupServiceTest, MissingRanksAreNamed) {
 }
 
 TEST_F(GroupServiceTest, ARankThatDiffersIsRefusedWhenItComesBeforeOrAfterTheLeader) {
+  epoch_ = 0;  // no group is formed
   proto::RankHello early = NewHello(1, 3);
   early.set_model_hash("model-b");
   const auto early_member = Join(early);
@@ -134,6 +142,25 @@ TEST_F(GroupServiceTest, PlansReachAllRanksInOrder) {
   EXPECT_EQ(members[0]->Next().status().code(), absl::StatusCode::kCancelled);
 }
 
+// What a member works on while it runs, and gives up once it has left, is not touched any more.
+TEST_F(GroupServiceTest, AMemberThatHasLeftHearsNothingOfTheEnd) {
+  auto members = FormGroup();
+  for (const bool leaves : {true, false}) {
+    std::atomic<int> num_calls = 0;
+    std::unique_ptr<GroupMember> member = std::move(members.back());
+    members.pop_back();
+    member->Ready({}, [&num_calls] { ++num_calls; });
+    if (leaves) {
+      member->Leave();
+    } else {
+      group_.Close();
+      while (num_calls == 0) std::this_thread::yield();
+    }
+    member.reset();  // waits for the end of the stream
+    EXPECT_EQ(num_calls, leaves ? 0 : 1);
+  }
+}
+
 TEST_F(GroupServiceTest, ARankThatLeavesIsNamed) {
   auto members = FormGroup();
   members[0]->Leave();  // rank 2
@@ -148,6 +175,53 @@ TEST_F(GroupServiceTest, ARankThatFailsAStepIsNamedWithItsError) {
   members[1]->Done(12, absl::InternalError("no memory left"));
   const absl::Status why = lost_.get_future().get();
   EXPECT_THAT(std::string(why.message()), HasSubstr("rank 1 failed in step 12: no memory left"));
+}
+
+TEST_F(GroupServiceTest, SurvivorsFormTheNextGroupWithTheRankThatComesBack) {
+  auto members = FormGroup();
+  members[0]->Leave();  // rank 2
+  const absl::Status why = lost_.get_future().get();
+  lost_ = {};
+  group_.End(why);
+  const absl::Status end = members[1]->Next().status();
+  EXPECT_EQ(end.code(), absl::StatusCode::kAborted);
+  EXPECT_THAT(std::string(end.message()), HasSubstr("rank 2 (pid 4002)"));
+  // A rank that slept through it all speaks of the group before; nobody listens.
+  members[1]->Done(1, absl::InternalError("late"));
+  epoch_ = kEpoch + 1;
+  auto next = FormGroup();
+  engine::StepPlan plan;
+  plan.step = 1;
+  plan.epoch = epoch_;
+  EXPECT_TRUE(group_.Broadcast(plan).ok());
+  for (auto& member : next) EXPECT_EQ(member->Next()->epoch, epoch_);
+  members.clear();
+  EXPECT_TRUE(group_.lost().ok());
+  next[0]->Leave();
+  EXPECT_THAT(std::string(lost_.get_future().get().message()), HasSubstr("rank 2"));
+}
+
+TEST_F(GroupServiceTest, NewsOfAnotherEpochIsIgnored) {
+  auto members = FormGroup();
+  epoch_ = kEpoch + 1;
+  proto::GroupFormed formed;
+  formed.set_epoch(epoch_);
+  // As if a message had been held up: these members still speak of the epoch before.
+  group_.Form(formed);
+  members[0]->Done(5, absl::InternalError("of the old group"));
+  members[1]->Done(5, absl::OkStatus());
+  members[1]->Leave();  // rank 1; noticed after what it said
+  EXPECT_THAT(std::string(lost_.get_future().get().message()), HasSubstr("rank 1 (pid 4001)"));
+  EXPECT_EQ(group_.DescribeProgress(), "rank 1 has done step 0, rank 2 has done step 0");
+}
+
+TEST_F(GroupServiceTest, ARankWhosePlaceIsTakenIsToldToComeAgain) {
+  auto members = FormGroup();
+  const auto twin = Join(NewHello(1, 3));
+  const absl::Status status = twin->WaitForGroup(absl::Seconds(60)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("as process 4001"));
+  EXPECT_TRUE(group_.lost().ok()) << "the group goes on";
 }
 
 TEST_F(GroupServiceTest, FollowersRunTheLeadersSteps) {

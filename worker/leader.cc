@@ -3,13 +3,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/back_off.h"
 #include "common/logging.h"
 #include "common/status_macros.h"
 #include "common/version.h"
+#include "worker/parallel/shared_memory_segment.h"
+#include "worker/process_age.h"
 #include "worker/wire_conversion.h"
 
 namespace quartet::worker_service {
@@ -19,8 +23,6 @@ namespace proto = worker::v1;
 
 constexpr std::chrono::milliseconds kStopGrace(1000);
 constexpr int64_t kSlotBytes = int64_t{1} << 20;
-// How long a hung step may take to notice that it is to end.
-constexpr absl::Duration kHungGrace = absl::Seconds(5);
 
 engine::SchedulerOptions SchedulerOptionsOf(const WorkerOptions& options, int64_t num_kv_blocks,
                                             int64_t max_model_len) {
@@ -37,8 +39,8 @@ engine::SchedulerOptions SchedulerOptionsOf(const WorkerOptions& options, int64_
 Leader::Leader(const WorkerOptions& options, ProcessEnd* end)
     : options_(options),
       end_(end),
-      group_(static_cast<uint32_t>(options.world_size),
-             [this](const absl::Status& why) { OnRankLost(why); }) {}
+      members_(static_cast<uint32_t>(options.world_size),
+               [this](uint64_t epoch, const absl::Status& why) { OnRankLost(epoch, why); }) {}
 
 Leader::~Leader() {
   if (server_ != nullptr) server_->Shutdown(kStopGrace);
@@ -51,88 +53,156 @@ absl::Status Leader::Run() {
   server_options.address = options_.address;
   server_options.service_names = {worker::v1::Engine::service_full_name(),
                                   worker::v1::Group::service_full_name()};
-  ASSIGN_OR_RETURN(server_, common::ServerRunner::Start(server_options, {&service_, &group_}));
+  ASSIGN_OR_RETURN(server_, common::ServerRunner::Start(server_options, {&gateways_, &members_}));
   common::LogInfo("listening", {{"address", options_.address}, {"port", server_->port()}});
+  // The address is ours now, so whoever used these names is gone.
+  segment_prefix_ = SegmentPrefix(options_.address, server_->port());
+  parallel::RemoveLeftoverSegments(segment_prefix_);
   RETURN_IF_ERROR(LoadShard(options_, &shard_));
-  absl::Status status = FormGroup();
-  if (status.ok()) status = Serve();
-  server_->SetServing(false);
-  if (engine_ != nullptr) engine_->Stop();
-  service_.Close(status.ok() ? absl::UnavailableError("the worker is stopping") : status);
-  group_.Close();
+  timeline_.emplace(ProcessAge(), engine::SteadyNow());
+  const absl::Status status = ServeGroups();
+  common::LogInfo("worker stopping", {{"why", status.ok() ? "told to stop" : status.message()}});
+  gateways_.Close(
+      absl::UnavailableError(status.ok() ? "the worker is stopping" : status.message()));
+  members_.Close();
   server_->Shutdown(kStopGrace);
   return status;
 }
 
-absl::Status Leader::FormGroup() {
-  const GroupIdentity identity = {static_cast<uint32_t>(options_.world_size), common::kVersion,
-                                  shard_.weights.model_hash, shard_.numerics_id};
-  ASSIGN_OR_RETURN(const std::vector<proto::RankHello> hellos,
-                   group_.WaitForRanks(identity, options_.group_timeout));
-  int64_t num_kv_blocks = shard_.max_kv_blocks;
-  for (const proto::RankHello& hello : hellos) {
-    num_kv_blocks = std::min<int64_t>(num_kv_blocks, hello.max_kv_blocks());
+absl::Status Leader::ServeGroups() {
+  // Short, because ranks that come back bring a pause of their own.
+  common::BackOff back_off({std::chrono::milliseconds(50), std::chrono::milliseconds(500),
+                            std::chrono::milliseconds(1000)});
+  while (true) {
+    const absl::Time start = engine::SteadyNow();
+    const absl::Status status = RunGroup();
+    end_->SetOrderly([] {});
+    if (end_->has_come()) return absl::OkStatus();
+    // What another rank has done wrong the next group may do right.
+    if (!absl::IsUnavailable(status) && !absl::IsAborted(status)) return status;
+    common::LogWarning("the group is over; the next one forms", {{"why", status.message()}});
+    gateways_.Close(absl::UnavailableError(status.message()));
+    members_.End(status);
+    const auto pause = back_off.Next(absl::ToChronoMilliseconds(engine::SteadyNow() - start));
+    if (end_->WaitFor(absl::FromChrono(pause))) return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const int64_t max_model_len, ServedModelLen(options_, shard_, num_kv_blocks));
-  RETURN_IF_ERROR(
-      engine::ValidateSchedulerOptions(SchedulerOptionsOf(options_, num_kv_blocks, max_model_len)));
-
-  proto::GroupFormed formed;
-  formed.set_epoch(static_cast<uint64_t>(absl::ToUnixNanos(absl::Now())));
-  formed.set_num_kv_blocks(static_cast<uint32_t>(num_kv_blocks));
-  formed.set_shared_memory_name(absl::StrCat("/quartet-", getpid(), "-", formed.epoch()));
-  formed.set_shared_memory_slot_bytes(kSlotBytes);
-  group_.Form(formed);
-  ASSIGN_OR_RETURN(auto communicator,
-                   Connect(options_, formed.shared_memory_name(), formed.epoch(), kSlotBytes));
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    communicator_ = std::move(communicator);
-  }
-  watchdog_ = std::make_unique<engine::StepWatchdog>(WatchdogOptions(options_, shard_));
-  ASSIGN_OR_RETURN(model_, BuildModel(options_, &shard_, num_kv_blocks, *communicator_));
-  return StartEngine(formed, max_model_len);
 }
 
-absl::Status Leader::StartEngine(const proto::GroupFormed& formed, int64_t max_model_len) {
-  ASSIGN_OR_RETURN(const std::vector<proto::RankReport> followers,
-                   group_.WaitUntilReady(options_.group_timeout));
-  engine::EngineOptions engine_options;
-  engine_options.scheduler = SchedulerOptionsOf(options_, formed.num_kv_blocks(), max_model_len);
-  engine_options.max_waiting = options_.max_waiting;
-  engine_options.vocab_size = shard_.config.model.vocab_size;
-  engine_options.eos_token_ids = shard_.config.model.eos_token_ids;
-  engine_options.epoch = formed.epoch();
-  engine::EngineCallbacks callbacks;
-  callbacks.on_events = [this](uint64_t client_id, uint64_t step,
-                               std::vector<engine::SequenceEvent> events) {
-    service_.Deliver(client_id, step, std::move(events));
-  };
-  if (options_.world_size > 1) {
-    callbacks.broadcast = [this](const engine::StepPlan& plan) { return group_.Broadcast(plan); };
-  }
-  callbacks.on_failure = [this](const absl::Status& why) {
-    // A stream that ends tells a gateway that the group is gone and its sequences may go on
-    // elsewhere; an error of a sequence would be that sequence's last word.
-    service_.Close(why);
-    end_->Fail(why);
-  };
+absl::Status Leader::RunGroup() {
+  // What waits for ranks returns then.
+  end_->SetOrderly([this] { members_.Close(); });
+  const GroupIdentity identity = {static_cast<uint32_t>(options_.world_size), common::kVersion,
+                                  shard_.weights.model_hash, shard_.numerics_id};
+  ASSIGN_OR_RETURN(const std::vector<JoinedRank> ranks,
+                   members_.WaitForRanks(identity, options_.group_timeout));
+  ASSIGN_OR_RETURN(const proto::GroupFormed formed, Agree(ranks));
+  auto group = std::make_unique<LeaderGroup>(options_, shard_, &members_, &gateways_, end_, formed);
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    engine_ = std::make_unique<engine::Engine>(engine_options, model_.get(), watchdog_.get(),
-                                               std::move(callbacks));
+    group_ = group.get();
   }
-  end_->SetOrderly(true);
-  engine_->Start();
-  service_.Open(engine_.get(), [this, formed, max_model_len, followers] {
-    return Info(formed, max_model_len, followers);
-  });
+  const absl::Status status = FormAndServe(formed, group.get());
+  server_->SetServing(false);
+  if (!status.ok()) {
+    timeline_->OnLost(std::string(status.message()), group->LastSign(), engine::SteadyNow());
+    group->Lose(status);
+  }
+  const bool has_stopped = group->Stop();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    group_ = nullptr;
+  }
+  if (has_stopped) return status;
+  // Threads hang for good, so nothing is torn down; this rank must load again.
+  common::LogError("the running step can't be broken off: ending the process");
+  gateways_.Close(absl::UnavailableError(status.message()));
+  members_.Close();
+  server_->Shutdown(kStopGrace);
+  _exit(1);
+}
+
+// Survivors hold their caches already, and a rank that was started again finds only the memory that
+// they leave: it is asked for the same number, not for its share.
+int64_t Leader::AgreeOnKvBlocks(const std::vector<JoinedRank>& ranks) const {
+  int64_t held = held_kv_blocks_ > 0 ? held_kv_blocks_ : std::numeric_limits<int64_t>::max();
+  int64_t lone = held_kv_blocks_ > 0 ? held : shard_.lone_kv_blocks;
+  int64_t share = shard_.max_kv_blocks;
+  bool any_held = held_kv_blocks_ > 0;
+  for (const JoinedRank& rank : ranks) {
+    const proto::RankHello& hello = rank.hello;
+    share = std::min<int64_t>(share, hello.max_kv_blocks());
+    if (hello.held_kv_blocks() > 0) {
+      any_held = true;
+      held = std::min<int64_t>(held, hello.held_kv_blocks());
+    } else {
+      lone = std::min<int64_t>(lone, hello.lone_kv_blocks());
+    }
+  }
+  return any_held ? std::min(held, lone) : share;
+}
+
+absl::StatusOr<proto::GroupFormed> Leader::Agree(const std::vector<JoinedRank>& ranks) {
+  uint64_t epoch = std::max(static_cast<uint64_t>(absl::ToUnixNanos(absl::Now())), last_epoch_ + 1);
+  for (const JoinedRank& rank : ranks) {
+    // Epochs grow whatever the clock does.
+    epoch = std::max(epoch, rank.hello.last_epoch() + 1);
+    timeline_->OnJoined(rank.hello, rank.joined_at);
+  }
+  last_epoch_ = epoch;
+  const int64_t num_kv_blocks = AgreeOnKvBlocks(ranks);
+  if (held_kv_blocks_ > 0 && num_kv_blocks != held_kv_blocks_) {
+    common::LogWarning("the KV cache changes its size",
+                       {{"from_blocks", held_kv_blocks_}, {"to_blocks", num_kv_blocks}});
+  }
+  proto::GroupFormed formed;
+  formed.set_epoch(epoch);
+  formed.set_num_kv_blocks(static_cast<uint32_t>(num_kv_blocks));
+  formed.set_shared_memory_name(absl::StrCat(segment_prefix_, epoch));
+  formed.set_shared_memory_slot_bytes(kSlotBytes);
+  return formed;
+}
+
+absl::Status Leader::FormAndServe(const proto::GroupFormed& formed, LeaderGroup* group) {
+  const int64_t num_kv_blocks = formed.num_kv_blocks();
+  ASSIGN_OR_RETURN(const int64_t max_model_len, ServedModelLen(options_, shard_, num_kv_blocks));
+  const engine::SchedulerOptions scheduler =
+      SchedulerOptionsOf(options_, num_kv_blocks, max_model_len);
+  RETURN_IF_ERROR(engine::ValidateSchedulerOptions(scheduler));
+  members_.Form(formed);
+  RETURN_IF_ERROR(group->Connect());
+  RETURN_IF_ERROR(BuildOrRejoin(options_, &shard_, num_kv_blocks, group->communicator(), &model_));
+  held_kv_blocks_ = num_kv_blocks;
+  ASSIGN_OR_RETURN(std::vector<proto::RankReport> followers,
+                   members_.WaitUntilReady(options_.group_timeout));
+  group->StartEngine(model_.get(), scheduler);
+  end_->SetOrderly([group] { group->EndInOrder(); });
+  BeginServing(formed, max_model_len, std::move(followers), group);
+  return group->Watch();
+}
+
+void Leader::BeginServing(const proto::GroupFormed& formed, int64_t max_model_len,
+                          std::vector<proto::RankReport> followers, LeaderGroup* group) {
+  const auto report =
+      timeline_->OnServing(static_cast<uint32_t>(options_.world_size), engine::SteadyNow());
+  if (report.has_value()) recovery_ = *report;
+  gateways_.Open(group->engine(),
+                 [info = Info(formed, max_model_len, std::move(followers))] { return info; });
   server_->SetServing(true);
   common::LogInfo("worker group serves", {{"world_size", options_.world_size},
                                           {"epoch", formed.epoch()},
                                           {"max_model_len", max_model_len},
                                           {"kv_blocks", formed.num_kv_blocks()}});
-  return absl::OkStatus();
+  if (report.has_value()) LogRecovery();
+}
+
+void Leader::LogRecovery() {
+  common::LogInfo("group recovered", {{"count", recovery_.count()},
+                                      {"survivors", recovery_.survivors()},
+                                      {"noticed_ms", recovery_.noticed_ms()},
+                                      {"restarted_ms", recovery_.restarted_ms()},
+                                      {"loaded_ms", recovery_.loaded_ms()},
+                                      {"formed_ms", recovery_.formed_ms()},
+                                      {"why", recovery_.reason()}});
 }
 
 proto::GetInfoResponse Leader::Info(const proto::GroupFormed& formed, int64_t max_model_len,
@@ -157,39 +227,13 @@ proto::GetInfoResponse Leader::Info(const proto::GroupFormed& formed, int64_t ma
   *info.add_ranks() = ReportOf(options_, shard_, formed.num_kv_blocks());
   for (proto::RankReport& report : followers) *info.add_ranks() = std::move(report);
   info.set_model_name(config.name);
+  *info.mutable_recovery() = recovery_;
   return info;
 }
 
-void Leader::OnRankLost(const absl::Status& why) {
+void Leader::OnRankLost(uint64_t epoch, const absl::Status& why) {
   std::lock_guard<std::mutex> lock(mutex_);
-  // First the reason, then what makes the running step end.
-  if (engine_ != nullptr) engine_->Fail(why);
-  if (communicator_ != nullptr) communicator_->Abort();
-}
-
-absl::Status Leader::Serve() {
-  while (!end_->WaitFor(absl::Seconds(1))) {
-    const absl::Status status = watchdog_->Check(engine::SteadyNow());
-    if (!status.ok()) EndHungProcess(status);
-  }
-  const absl::Status status = end_->status();
-  common::LogInfo("worker stopping", {{"why", status.ok() ? "told to stop" : status.message()}});
-  return status;
-}
-
-void Leader::EndHungProcess(const absl::Status& why) {
-  server_->SetServing(false);
-  const absl::Status reason = absl::UnavailableError(
-      absl::StrCat(why.message(), "; the engine hangs; ", group_.DescribeProgress()));
-  common::LogError("step watchdog", {{"why", reason.message()}});
-  engine_->Fail(reason);
-  communicator_->Abort();
-  end_->WaitFor(kHungGrace);
-  service_.Close(reason);
-  group_.Close();
-  server_->Shutdown(kStopGrace);
-  // Threads may hang for good, so nothing is torn down.
-  _exit(1);
+  if (group_ != nullptr && group_->epoch() == epoch) group_->Lose(why);
 }
 
 }  // namespace quartet::worker_service

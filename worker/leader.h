@@ -1,15 +1,19 @@
-// Rank 0: loads its shard, forms the group, and serves gateways until it is told to stop.
+// Rank 0: loads its shard once, then forms one group after the other with the ranks that are there,
+// and serves gateways while a group stands, until it is told to stop.
 #pragma once
 
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/server_runner.h"
-#include "worker/engine/engine.h"
 #include "worker/engine_service.h"
 #include "worker/group_service.h"
+#include "worker/leader_group.h"
 #include "worker/process_end.h"
+#include "worker/recovery_timeline.h"
 #include "worker/worker_setup.h"
 
 namespace quartet::worker_service {
@@ -20,30 +24,38 @@ class Leader {
   Leader(const WorkerOptions& options, ProcessEnd* end);
   ~Leader();
 
-  // Returns OK after a stop. If a step hangs it ends the process, with exit code 1.
+  // Returns OK after a stop, and an error if this rank can't go on. If a thread hangs for good it
+  // ends the process, with exit code 1.
   absl::Status Run();
 
  private:
-  absl::Status FormGroup();
-  absl::Status StartEngine(const worker::v1::GroupFormed& formed, int64_t max_model_len);
+  absl::Status ServeGroups();
+  // One group from the first rank that joins to its end.
+  absl::Status RunGroup();
+  absl::StatusOr<worker::v1::GroupFormed> Agree(const std::vector<JoinedRank>& ranks);
+  int64_t AgreeOnKvBlocks(const std::vector<JoinedRank>& ranks) const;
+  absl::Status FormAndServe(const worker::v1::GroupFormed& formed, LeaderGroup* group);
+  void BeginServing(const worker::v1::GroupFormed& formed, int64_t max_model_len,
+                    std::vector<worker::v1::RankReport> followers, LeaderGroup* group);
+  void LogRecovery();
   worker::v1::GetInfoResponse Info(const worker::v1::GroupFormed& formed, int64_t max_model_len,
                                    std::vector<worker::v1::RankReport> followers) const;
-  void OnRankLost(const absl::Status& why);
-  // Watches the steps until the process is to end.
-  absl::Status Serve();
-  [[noreturn]] void EndHungProcess(const absl::Status& why);
+  void OnRankLost(uint64_t epoch, const absl::Status& why);
 
   const WorkerOptions options_;
   ProcessEnd* const end_;
   Shard shard_;
-  GroupService group_;
-  EngineService service_;
-
-  std::mutex mutex_;  // guards the two pointers against OnRankLost, which another thread calls
-  std::unique_ptr<parallel::Communicator> communicator_;
+  GroupService members_;
+  EngineService gateways_;
+  std::string segment_prefix_;
   std::unique_ptr<model::Model> model_;
-  std::unique_ptr<engine::StepWatchdog> watchdog_;
-  std::unique_ptr<engine::Engine> engine_;
+  int64_t held_kv_blocks_ = 0;  // of model_
+  uint64_t last_epoch_ = 0;
+  std::optional<RecoveryTimeline> timeline_;
+  worker::v1::RecoveryReport recovery_;  // the last one's
+
+  std::mutex mutex_;
+  LeaderGroup* group_ = nullptr;  // guarded by mutex_; the one that stands or forms
 
   std::unique_ptr<common::ServerRunner> server_;  // last: it ends before what it serves
 };

@@ -8,6 +8,7 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/strings/str_cat.h"
+#include "common/heartbeat.h"
 #include "common/logging.h"
 #include "common/program.h"
 #include "common/server_runner.h"
@@ -45,16 +46,32 @@ ABSL_FLAG(int64_t, max_num_seqs, 64, "Sequences that run at once, at most 256.")
 ABSL_FLAG(int64_t, max_waiting, 1024, "Sequences that may wait; beyond it requests are refused.");
 ABSL_FLAG(absl::Duration, group_timeout, absl::Minutes(30),
           "How long ranks wait for each other when the group forms.");
+ABSL_FLAG(int, local_ranks, 0,
+          "Ranks that share this host's cores and memory; 0: those of the group.");
+ABSL_FLAG(absl::Duration, step_timeout, absl::Seconds(30),
+          "A step that takes this long and --step_timeout_factor times its predicted time on top "
+          "ends the group, which then forms anew.");
+ABSL_FLAG(double, step_timeout_factor, 4, "See --step_timeout.");
+ABSL_FLAG(absl::Duration, idle_probe_interval, absl::Seconds(5),
+          "How often an idle leader asks all ranks for a sign of life.");
+ABSL_FLAG(
+    int, heartbeat_fd, -1,
+    "File descriptor of a pipe that gets a byte a second while the process is well; -1: none. "
+    "`quartet serve` passes it.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning or error.");
 ABSL_FLAG(bool, die_with_parent, false, "End when the parent process ends.");
 
 namespace quartet::worker_service {
 namespace {
 
+// The main loop turns once a second; if it doesn't for so long, it never will.
+constexpr std::chrono::seconds kLoopLimit(20);
+
 struct ProcessOptions {
   WorkerOptions worker;
   common::LogLevel log_level = common::LogLevel::kInfo;
   bool die_with_parent = false;
+  int heartbeat_fd = -1;
 };
 
 absl::StatusOr<common::LogLevel> ParseLogLevel(const std::string& name) {
@@ -79,6 +96,13 @@ absl::Status CheckRange(const char* flag, int64_t value, int64_t low, int64_t hi
       absl::StrCat("--", flag, "=", value, " is out of range; must be in [", low, ", ", high, "]"));
 }
 
+absl::Status CheckAtLeast(const char* flag, absl::Duration value, absl::Duration least) {
+  if (value >= least && value < absl::Hours(24 * 365)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--", flag, "=", absl::FormatDuration(value), " is out of range; must be at least ",
+      absl::FormatDuration(least), " and less than a year"));
+}
+
 absl::Status CheckRanges(const WorkerOptions& options) {
   RETURN_IF_ERROR(CheckRange("world_size", options.world_size, 1, 1024));
   RETURN_IF_ERROR(CheckRange("rank", options.rank, 0, options.world_size - 1));
@@ -89,6 +113,15 @@ absl::Status CheckRanges(const WorkerOptions& options) {
   RETURN_IF_ERROR(CheckRange("max_num_batched_tokens", options.max_num_batched_tokens,
                              options.max_num_seqs, 65536));
   RETURN_IF_ERROR(CheckRange("max_waiting", options.max_waiting, 1, 1 << 20));
+  RETURN_IF_ERROR(CheckRange("local_ranks", options.local_ranks, 0, 65536));
+  RETURN_IF_ERROR(CheckAtLeast("step_timeout", options.step_timeout, absl::Seconds(1)));
+  RETURN_IF_ERROR(
+      CheckAtLeast("idle_probe_interval", options.idle_probe_interval, absl::Seconds(1)));
+  if (!(options.step_timeout_factor >= 1 && options.step_timeout_factor <= 1000)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--step_timeout_factor=", options.step_timeout_factor,
+                     " is out of range; must be in [1, 1000]"));
+  }
   // Written so that NaN fails.
   if (!(options.sim_time_scale >= 1e-6 && options.sim_time_scale <= 100)) {
     return absl::InvalidArgumentError(absl::StrCat("--sim_time_scale=", options.sim_time_scale,
@@ -125,6 +158,11 @@ absl::StatusOr<ProcessOptions> ReadFlags() {
   worker.max_num_seqs = absl::GetFlag(FLAGS_max_num_seqs);
   worker.max_waiting = absl::GetFlag(FLAGS_max_waiting);
   worker.group_timeout = absl::GetFlag(FLAGS_group_timeout);
+  worker.local_ranks = absl::GetFlag(FLAGS_local_ranks);
+  worker.step_timeout = absl::GetFlag(FLAGS_step_timeout);
+  worker.step_timeout_factor = absl::GetFlag(FLAGS_step_timeout_factor);
+  worker.idle_probe_interval = absl::GetFlag(FLAGS_idle_probe_interval);
+  options.heartbeat_fd = absl::GetFlag(FLAGS_heartbeat_fd);
   ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
   options.die_with_parent = absl::GetFlag(FLAGS_die_with_parent);
   RETURN_IF_ERROR(CheckRanges(worker));
@@ -158,6 +196,8 @@ int Main(pid_t parent) {
   common::SetLogLevel(options->log_level);
   // Not on the stack: the thread that waits for signals is never joined.
   static ProcessEnd end;
+  const common::Heartbeat heartbeat(options->heartbeat_fd,
+                                    [] { return end.loop().IsWell(kLoopLimit); });
   std::thread([] {
     while (true) {
       common::LogInfo("signal received", {{"signal", common::WaitForTermination()}});

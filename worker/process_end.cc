@@ -2,29 +2,26 @@
 
 #include <unistd.h>
 
+#include <utility>
+
 #include "common/logging.h"
 
 namespace quartet::worker_service {
 
-void ProcessEnd::SetOrderly(bool is_orderly) {
+void ProcessEnd::SetOrderly(std::function<void()> on_stop) {
   std::lock_guard<std::mutex> lock(mutex_);
-  is_orderly_ = is_orderly;
+  on_stop_ = std::move(on_stop);
+  if (has_come_ && on_stop_) on_stop_();
 }
 
 void ProcessEnd::Stop() {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (!is_orderly_) {
-    common::LogInfo("stopping before the worker is ready");
+  if (!on_stop_) {
+    common::LogInfo("stopping while there is nothing to end in order");
     _exit(0);
   }
-  has_come_ = true;
-  changed_.notify_all();
-}
-
-void ProcessEnd::Fail(const absl::Status& why) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (!has_come_) status_ = why;
-  has_come_ = true;
+  if (std::exchange(has_come_, true)) return;
+  on_stop_();
   changed_.notify_all();
 }
 
@@ -34,9 +31,21 @@ bool ProcessEnd::WaitFor(absl::Duration duration) {
                            [this] { return has_come_; });
 }
 
-absl::Status ProcessEnd::status() {
+void Ending::Come(const absl::Status& how) {
   std::lock_guard<std::mutex> lock(mutex_);
-  return status_;
+  if (!std::exchange(has_come_, true)) how_ = how;
+  changed_.notify_all();
+}
+
+bool Ending::WaitFor(absl::Duration duration) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  return changed_.wait_for(lock, absl::ToChronoMilliseconds(duration),
+                           [this] { return has_come_; });
+}
+
+absl::Status Ending::how() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return how_;
 }
 
 }  // namespace quartet::worker_service

@@ -1,34 +1,56 @@
-// Why and when a worker process ends: told to stop by a signal, or failed.
+// When a process of a worker ends: a signal tells it to stop.
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/heartbeat.h"
 
 namespace quartet::worker_service {
 
 // Thread-safe.
 class ProcessEnd {
  public:
-  // Until SetOrderly(true) there is nothing to end in order, and a stop ends the process at once.
-  void SetOrderly(bool is_orderly);
-  // Asks for an orderly end.
+  // From now on a stop calls `on_stop` (at once if it has come already) instead of ending the
+  // process at once, as it does at first and after a null function: there is nothing to end in
+  // order then. `on_stop` must not call this object.
+  void SetOrderly(std::function<void()> on_stop);
+  // Asks for the end.
   void Stop();
-  // Asks for an end with an error. The first reason counts.
-  void Fail(const absl::Status& why);
-  // Waits for either. False if the time is over first.
+  // Waits for it. False if the time is over first.
   bool WaitFor(absl::Duration duration);
-  // OK if the process was told to stop.
-  absl::Status status();
+  // Whether a stop has come.
+  bool has_come() { return WaitFor(absl::ZeroDuration()); }
+
+  // The main loop's signs of life, which the process's heartbeat judges.
+  common::LoopMonitor& loop() { return loop_; }
+
+ private:
+  common::LoopMonitor loop_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::function<void()> on_stop_;  // both: guarded by mutex_
+  bool has_come_ = false;
+};
+
+// How something that runs in another thread ended. Thread-safe.
+class Ending {
+ public:
+  // The first call counts.
+  void Come(const absl::Status& how);
+  // False if the time is over first.
+  bool WaitFor(absl::Duration duration);
+  // OK until it has come.
+  absl::Status how();
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool is_orderly_ = false;  // all below: guarded by mutex_
-  bool has_come_ = false;
-  absl::Status status_;
+  bool has_come_ = false;  // both: guarded by mutex_
+  absl::Status how_;
 };
 
 }  // namespace quartet::worker_service

@@ -100,6 +100,7 @@ absl::StatusOr<engine::SequenceRequest> ToSequenceRequest(
   ASSIGN_OR_RETURN(request.sampling, ToSamplingParams(submit.sampling(), defaults));
   request.priority = submit.priority();
   request.cache_salt = submit.cache_salt();
+  request.tenant = submit.tenant();
   request.timeout_ms = submit.timeout_ms();
   ASSIGN_OR_RETURN(request.eos_token_ids, ToIds("eos_token_ids", submit.eos_token_ids()));
   return request;

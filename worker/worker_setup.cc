@@ -7,6 +7,7 @@
 #include <fstream>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -106,6 +107,7 @@ absl::Status OpenSimulatedShard(const WorkerOptions& options, Shard* shard) {
           ? options.kv_cache_bytes
           : static_cast<int64_t>(profile->memory_bytes) - shard->weights.weight_bytes;
   shard->max_kv_blocks = model::NumKvBlocksThatFit(kv_bytes, shard->kv_block_bytes);
+  shard->lone_kv_blocks = shard->max_kv_blocks;
   shard->device_kind = "simulated";
   shard->numerics_id = "simulated-1";
   common::LogInfo("simulated device", {{"profile", options.sim_profile},
@@ -128,15 +130,18 @@ absl::Status OpenCheckpointOf(const WorkerOptions& options, Shard* shard) {
   return absl::OkStatus();
 }
 
-// How many blocks this rank's memory allows.
-int64_t MaxKvBlocks(const WorkerOptions& options, const Shard& shard) {
+int64_t LocalRanks(const WorkerOptions& options) {
+  return options.local_ranks > 0 ? options.local_ranks : options.world_size;
+}
+
+// How many blocks this rank's memory allows if `num_ranks` on this host want as much.
+int64_t MaxKvBlocks(const WorkerOptions& options, const Shard& shard, int64_t num_ranks) {
   if (options.kv_cache_bytes > 0) {
     return model::NumKvBlocksThatFit(options.kv_cache_bytes, shard.kv_block_bytes);
   }
   const int64_t buffers = model::DecoderBuffersBytes(shard.config.model, shard.layout,
                                                      DecoderOptionsOf(options, shard, 0));
-  // The other ranks are on this host and take as much.
-  const int64_t available = (shard.device->AvailableBytes() - buffers) / options.world_size;
+  const int64_t available = (shard.device->AvailableBytes() - buffers) / num_ranks;
   const int64_t one_sequence = engine::BlocksForTokens(shard.wanted_model_len);
   const int64_t half = model::NumKvBlocksThatFit(available / 2, shard.kv_block_bytes);
   const int64_t most = model::NumKvBlocksThatFit(available / 10 * 9, shard.kv_block_bytes);
@@ -162,7 +167,7 @@ absl::Status CheckModelLen(const WorkerOptions& options, const Shard& shard,
                              ? "memory_gb * memory_utilization of the profile, less "
                                "the weights)"
                              : absl::StrCat(Megabytes(shard.device->AvailableBytes()), " for ",
-                                            options.world_size, " ranks and their buffers)")),
+                                            LocalRanks(options), " ranks and their buffers)")),
       "; lower --max_model_len or give more memory");
   // Free memory may be more at the next start; flags and profiles stay as they are.
   return options.kv_cache_bytes > 0 || shard.step_time ? absl::InvalidArgumentError(message)
@@ -197,9 +202,10 @@ absl::StatusOr<Shard> OpenShard(const WorkerOptions& options) {
   }
   ASSIGN_OR_RETURN(shard.layout, parallel::MakeShard(model::ShardedSizesOf(config), options.rank,
                                                      options.world_size));
-  shard.num_threads = options.num_threads > 0
-                          ? options.num_threads
-                          : std::max(1, device::UsableCores() / options.world_size);
+  shard.num_threads =
+      options.num_threads > 0
+          ? options.num_threads
+          : std::max(1, device::UsableCores() / static_cast<int>(LocalRanks(options)));
   const bool is_simulated = options.device == "simulated";
   if (is_simulated) shard.num_threads = 1;  // its time passes without computing
   ASSIGN_OR_RETURN(shard.device, NewCpuDevice(options, shard.num_threads));
@@ -227,9 +233,11 @@ absl::Status LoadShard(const WorkerOptions& options, Shard* shard) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   shard->kv_block_bytes = model::KvBlockBytes(*shard->device, shard->config.model, shard->layout,
                                               options.compute_dtype);
-  shard->max_kv_blocks = MaxKvBlocks(options, *shard);
-  // Fails now, with this rank's sums, where the group's minimum could only be worse.
-  return CheckModelLen(options, *shard, shard->max_kv_blocks);
+  shard->max_kv_blocks = MaxKvBlocks(options, *shard, LocalRanks(options));
+  shard->lone_kv_blocks = MaxKvBlocks(options, *shard, 1);
+  // Fails now, with this rank's sums, where the group's minimum could only be worse. This rank may
+  // come to others that hold their caches already.
+  return CheckModelLen(options, *shard, std::max(shard->max_kv_blocks, shard->lone_kv_blocks));
 }
 
 absl::StatusOr<int64_t> ServedModelLen(const WorkerOptions& options, const Shard& shard,
@@ -275,22 +283,54 @@ absl::StatusOr<std::unique_ptr<model::Model>> BuildModel(const WorkerOptions& op
   return model;
 }
 
-absl::StatusOr<std::unique_ptr<parallel::Communicator>> Connect(const WorkerOptions& options,
-                                                                const std::string& name,
-                                                                uint64_t epoch,
-                                                                int64_t slot_bytes) {
+absl::Status BuildOrRejoin(const WorkerOptions& options, Shard* shard, int64_t num_kv_blocks,
+                           parallel::Communicator& communicator,
+                           std::unique_ptr<model::Model>* model) {
+  if (*model != nullptr) return (*model)->JoinGroup(communicator, num_kv_blocks);
+  ASSIGN_OR_RETURN(*model, BuildModel(options, shard, num_kv_blocks, communicator));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<parallel::Communicator>> Connect(
+    const WorkerOptions& options, const Shard& shard, const worker::v1::GroupFormed& formed,
+    std::function<absl::Status()> check) {
   if (options.world_size == 1) return std::make_unique<parallel::SingleRankCommunicator>();
   parallel::SharedMemoryOptions shared;
-  shared.name = name;
-  shared.epoch = epoch;
+  shared.name = formed.shared_memory_name();
+  shared.epoch = formed.epoch();
   shared.rank = options.rank;
   shared.world_size = options.world_size;
-  shared.slot_bytes = slot_bytes;
+  shared.slot_bytes = static_cast<int64_t>(formed.shared_memory_slot_bytes());
+  // The watchdog comes first, knowing more; this is for the case that it can't.
+  const engine::StepWatchdog watchdog(WatchdogOptions(options, shard));
+  shared.call_timeout = 2 * watchdog.Limit(options.max_num_batched_tokens);
+  shared.check = std::move(check);
   return parallel::SharedMemoryCommunicator::Connect(shared);
+}
+
+std::string SegmentPrefix(const std::string& address, int port) {
+  std::string id = address;
+  if (absl::StartsWith(id, "unix:")) {
+    id = id.substr(5);
+  } else {
+    // Several hosts may see one folder of shared memory.
+    char host[256] = {};
+    gethostname(host, sizeof(host) - 1);
+    absl::StrAppend(&id, "-", port, "-", host);
+  }
+  for (char& c : id) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '-' && c != '_') c = '.';
+  }
+  // A name has at most 255 bytes.
+  constexpr size_t kLongest = 200;
+  if (id.size() > kLongest) id = id.substr(id.size() - kLongest);
+  return absl::StrCat("/quartet-", id, ".");
 }
 
 engine::StepWatchdog::Options WatchdogOptions(const WorkerOptions& options, const Shard& shard) {
   engine::StepWatchdog::Options watchdog;
+  watchdog.floor = options.step_timeout;
+  watchdog.factor = options.step_timeout_factor;
   if (shard.step_time) {
     watchdog.seconds_per_token =
         options.sim_time_scale * shard.step_time->Seconds({1, 1, shard.wanted_model_len, 1});

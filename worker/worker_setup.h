@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "kernels/ops.h"
+#include "quartet/worker/v1/group.pb.h"
 #include "quartet/worker/v1/worker.pb.h"
 #include "worker/device/device.h"
 #include "worker/engine/scheduler.h"
@@ -43,6 +45,11 @@ struct WorkerOptions {
   int64_t max_num_seqs = 64;
   int64_t max_waiting = 1024;
   absl::Duration group_timeout = absl::Minutes(30);
+  int local_ranks = 0;  // ranks that share this host's cores and memory; 0: world_size
+  // The step watchdog's floor, and the factor of its prediction.
+  absl::Duration step_timeout = absl::Seconds(30);
+  double step_timeout_factor = 4;
+  absl::Duration idle_probe_interval = absl::Seconds(5);
 };
 
 // One rank, before the group forms.
@@ -63,7 +70,8 @@ struct Shard {
   model::ModelWeights weights;
   double load_seconds = 0;
   int64_t kv_block_bytes = 0;
-  int64_t max_kv_blocks = 0;  // that this rank's memory allows
+  int64_t max_kv_blocks = 0;   // that this rank's memory allows if others want as much
+  int64_t lone_kv_blocks = 0;  // that it allows if the others on the host hold theirs already
 };
 
 // Checks the flags and opens the model's files without reading weights; the simulated device needs
@@ -84,10 +92,20 @@ absl::StatusOr<std::unique_ptr<model::Model>> BuildModel(const WorkerOptions& op
                                                          int64_t num_kv_blocks,
                                                          parallel::Communicator& communicator);
 
-// Joins the group's shared memory; world size 1 needs none.
-absl::StatusOr<std::unique_ptr<parallel::Communicator>> Connect(const WorkerOptions& options,
-                                                                const std::string& name,
-                                                                uint64_t epoch, int64_t slot_bytes);
+// Joins the group's shared memory; world size 1 needs none. While it waits for others it asks
+// `check`, whose error ends the waiting.
+absl::StatusOr<std::unique_ptr<parallel::Communicator>> Connect(
+    const WorkerOptions& options, const Shard& shard, const worker::v1::GroupFormed& formed,
+    std::function<absl::Status()> check);
+
+// BuildModel the first time (`model` is null), JoinGroup later.
+absl::Status BuildOrRejoin(const WorkerOptions& options, Shard* shard, int64_t num_kv_blocks,
+                           parallel::Communicator& communicator,
+                           std::unique_ptr<model::Model>* model);
+
+// What the shared memory of a leader's groups is called before the epoch, by the address that it
+// listens on; the name of a Unix socket's folder in it is how `quartet serve` finds leftovers.
+std::string SegmentPrefix(const std::string& address, int port);
 
 engine::StepWatchdog::Options WatchdogOptions(const WorkerOptions& options, const Shard& shard);
 

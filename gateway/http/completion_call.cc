@@ -27,9 +27,12 @@ class CompletionCall::PromptSink : public GenerationSink {
       : call_(std::move(call)), prompt_(prompt) {}
 
   void OnEvent(GenerationEvent event) override {
-    call_->exchange_->Post([call = call_, prompt = prompt_, event = std::move(event)]() mutable {
-      call->OnEvent(prompt, std::move(event));
-    });
+    {
+      std::lock_guard<std::mutex> lock(call_->mutex_);
+      call_->events_.emplace_back(prompt_, std::move(event));
+      if (call_->events_.size() > 1) return;  // The strand knows.
+    }
+    call_->exchange_->Post([call = call_] { call->TakeEvents(); });
   }
 
  private:
@@ -76,6 +79,15 @@ void CompletionCall::StartGenerations(OpenAiRequest request) {
   }
 }
 
+void CompletionCall::TakeEvents() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    taken_.swap(events_);
+  }
+  for (auto& [prompt, event] : taken_) OnEvent(prompt, std::move(event));
+  taken_.clear();
+}
+
 void CompletionCall::OnEvent(size_t prompt, GenerationEvent event) {
   if (over_) return;
   const uint32_t base = static_cast<uint32_t>(prompt) * n_;
@@ -103,6 +115,7 @@ void CompletionCall::OnStarted(size_t prompt) {
         {"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}, {"X-Request-Id", shape_.id}};
     exchange_->StartStream(std::move(head), kSseComment);
     observer_(200);
+    writer_.emplace(shape_);
   }
   if (!shape_.chat) return;
   for (uint32_t i = 0; i < n_; ++i) {
@@ -112,8 +125,10 @@ void CompletionCall::OnStarted(size_t prompt) {
 
 void CompletionCall::OnDelta(DeltaEvent delta) {
   if (stream_) {
-    if (HasContent(shape_, delta)) exchange_->Write(SseEvent(DeltaChunk(shape_, delta)));
-    return;
+    if (!HasContent(shape_, delta)) return;
+    scratch_.clear();
+    writer_->Append(delta, &scratch_);
+    return exchange_->Write(scratch_);
   }
   DeltaEvent& sum = answers_[delta.index].content;
   sum.text += delta.text;

@@ -4,9 +4,14 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "gateway/gateway.h"
+#include "gateway/http/delta_event_writer.h"
 #include "gateway/http/exchange.h"
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
@@ -30,6 +35,8 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> exchange,
                  const OpenAiRequest& request, StatusObserver observer);
   void StartGenerations(OpenAiRequest request);
+  // Takes over what the sinks have put into events_.
+  void TakeEvents();
   void OnEvent(size_t prompt, GenerationEvent event);
   void OnStarted(size_t prompt);
   void OnDelta(DeltaEvent delta);
@@ -51,6 +58,13 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   size_t num_prompts_left_;
   bool streaming_ = false;  // The head is out.
   bool over_ = false;
+  std::optional<DeltaEventWriter> writer_;  // Once streaming.
+  std::string scratch_;
+
+  using Events = std::vector<std::pair<size_t, GenerationEvent>>;  // With their prompts.
+  Events taken_;
+  std::mutex mutex_;
+  Events events_;  // Guarded by mutex_. Not empty: TakeEvents is posted.
 };
 
 }  // namespace quartet::gateway::http

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/strings/string_view.h"
 
 namespace quartet::gateway::http {
 
@@ -16,6 +17,9 @@ struct HttpRequest {
   std::string method;
   // Without the query.
   std::string path;
+  // The headers of these names, or empty.
+  std::string authorization;
+  std::string x_tenant;
   std::string body;
 };
 
@@ -37,13 +41,13 @@ class HttpExchange {
   // Any thread: runs `task` on the strand. Tasks run in the order of posting.
   virtual void Post(absl::AnyInvocable<void()> task) = 0;
 
-  // Answers at once.
+  // Answers at once. What is written goes out when the task or Handle returns.
   virtual void Respond(HttpResponse response) = 0;
   // Or bit by bit: the head (its body is ignored), any number of writes, the end. `heartbeat` is
   // written when nothing else was for a while, so that the client and what stands between know that
   // the stream lives.
   virtual void StartStream(HttpResponse head, std::string heartbeat) = 0;
-  virtual void Write(std::string bytes) = 0;
+  virtual void Write(absl::string_view bytes) = 0;
   virtual void EndStream() = 0;
 
   // Called once if the client goes before its answer is complete.

@@ -284,6 +284,38 @@ TEST_F(OpenAiFaceTest, AFullQueueIs429WithRetryAfter) {
   }
 }
 
+TEST_F(OpenAiFaceTest, TheTenantIsNamedOrADigestOfTheKey) {
+  const auto send = [&](const std::string& headers, const std::string& body) {
+    HttpConnection connection(cluster_.http_port());
+    connection.SendRaw(absl::StrCat("POST /v1/completions HTTP/1.1\r\nHost: t\r\n", headers,
+                                    "Content-Length: ", body.size(), "\r\n\r\n", body));
+    return connection.Receive();
+  };
+  const auto tenant = [&](const std::string& headers) {
+    EXPECT_EQ(send(headers, R"({"prompt":"x","priority":-2,"cache_salt":"s"})").status, 200);
+    return cluster_.worker().submissions().back().tenant();
+  };
+  EXPECT_EQ(tenant(""), "");
+  const std::string of_key = tenant("Authorization: Bearer sk-1\r\n");
+  EXPECT_EQ(of_key.substr(0, 4), "key-");
+  EXPECT_NE(tenant("Authorization: Bearer sk-2\r\n"), of_key);
+  EXPECT_EQ(tenant("authorization: Bearer sk-1\r\nx-tenant: team-a\r\n"), "team-a");
+  EXPECT_EQ(cluster_.worker().submissions().back().priority(), -2);
+  EXPECT_EQ(cluster_.worker().submissions().back().cache_salt(), "s");
+  ClientResponse response =
+      send(absl::StrCat("X-Tenant: ", std::string(257, 't'), "\r\n"), R"({"prompt":"x"})");
+  EXPECT_EQ(response.status, 400);
+  EXPECT_EQ(json::parse(response.body)["error"]["param"], "tenant");
+  response = send("X-Tenant: \xff\r\n", R"({"prompt":"x"})");
+  EXPECT_EQ(response.status, 400);
+  EXPECT_THAT(response.body, HasSubstr("not valid UTF-8"));
+  response = send("", R"({"prompt":"x","priority":"high"})");
+  EXPECT_EQ(response.status, 400);
+  EXPECT_EQ(json::parse(response.body)["error"]["param"], "priority");
+  response = send("", R"({"prompt":"x","cache_salt":5})");
+  EXPECT_EQ(json::parse(response.body)["error"]["param"], "cache_salt");
+}
+
 TEST_F(OpenAiFaceTest, HundredsOfStreamsAtOnceOnTwoThreads) {
   constexpr int kStreams = 300;
   std::vector<std::unique_ptr<HttpConnection>> connections;
@@ -321,6 +353,27 @@ TEST(OpenAiFaceOptionsTest, ErrorsAfterTheHeadAreEventsWithoutDone) {
   EXPECT_THAT(event, HasSubstr("\"error\""));
   EXPECT_THAT(event, HasSubstr("tokens were delivered"));
   EXPECT_EQ(connection.ReadEvent(), "") << "no [DONE]";
+}
+
+TEST(OpenAiFaceOptionsTest, AReaderThatStopsIsCutOffAndSlowsNobody) {
+  HttpServerOptions http_options;
+  http_options.max_unsent_bytes = 1 << 20;
+  TestCluster cluster({}, http_options);
+  HttpConnection slow(cluster.http_port());
+  const json endless = {
+      {"prompt", "x"}, {"max_tokens", 99'000}, {"logprobs", 20}, {"stream", true}};
+  slow.Send("POST", "/v1/completions", endless.dump());
+  ASSERT_EQ(slow.ReceiveHead().status, 200);
+  const ClientResponse other =
+      Fetch(cluster.http_port(), "POST", "/v1/completions", R"({"prompt":"abc","max_tokens":6})");
+  EXPECT_EQ(json::parse(other.body)["choices"][0]["text"], "abcabc");
+  EXPECT_TRUE(cluster.worker().WaitFor([](size_t, size_t cancels, size_t running) {
+    return cancels == 1 && running == 0;
+  })) << "its sequence is freed";
+  std::string last;
+  for (std::string e = slow.ReadEvent(); !e.empty(); e = slow.ReadEvent()) last = std::move(e);
+  EXPECT_NE(last, "[DONE]");
+  EXPECT_TRUE(slow.AtEnd());
 }
 
 TEST(OpenAiFaceOptionsTest, DrainLetsRunningAnswersFinishAndRefusesNewOnes) {

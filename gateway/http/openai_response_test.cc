@@ -155,7 +155,10 @@ TEST(ResponseHeadTest, FramesBodies) {
   EXPECT_EQ(head.substr(head.size() - 4), "\r\n\r\n");
   EXPECT_THAT(ResponseHead(response, Framing::kChunked, false),
               HasSubstr("Transfer-Encoding: chunked\r\nConnection: close\r\n"));
-  EXPECT_EQ(Chunk(std::string(17, 'x')), "11\r\nxxxxxxxxxxxxxxxxx\r\n");
+  std::string chunks;
+  AppendChunk(std::string(17, 'x'), &chunks);
+  AppendChunk("y", &chunks);
+  EXPECT_EQ(chunks, "11\r\nxxxxxxxxxxxxxxxxx\r\n1\r\ny\r\n");
 }
 
 }  // namespace

@@ -61,8 +61,8 @@ std::string ResponseHead(const HttpResponse& response, Framing framing, bool kee
   return head;
 }
 
-std::string Chunk(absl::string_view bytes) {
-  return absl::StrCat(absl::Hex(bytes.size()), "\r\n", bytes, "\r\n");
+void AppendChunk(absl::string_view bytes, std::string* out) {
+  absl::StrAppend(out, absl::Hex(bytes.size()), "\r\n", bytes, "\r\n");
 }
 
 }  // namespace quartet::gateway::http

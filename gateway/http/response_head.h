@@ -16,8 +16,8 @@ enum class Framing {
 
 // Status line and headers, up to and including the empty line.
 std::string ResponseHead(const HttpResponse& response, Framing framing, bool keep_alive);
-// `bytes` as one chunk; REQUIRES: not empty.
-std::string Chunk(absl::string_view bytes);
+// Adds `bytes` as one chunk; REQUIRES: not empty.
+void AppendChunk(absl::string_view bytes, std::string* out);
 // What ends a chunked body.
 inline constexpr char kLastChunk[] = "0\r\n\r\n";
 

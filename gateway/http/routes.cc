@@ -16,6 +16,7 @@
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
 #include "gateway/request_error.h"
+#include "gateway/tenant.h"
 
 namespace quartet::gateway::http {
 namespace {
@@ -155,6 +156,9 @@ void Routes::Complete(std::shared_ptr<HttpExchange> exchange, bool chat) {
   std::string body = std::move(exchange->request().body);
   absl::StatusOr<OpenAiRequest> request = chat ? ParseChatCompletion(body) : ParseCompletion(body);
   if (!request.ok()) return Respond(*exchange, ErrorResponse(request.status()));
+  const std::string tenant =
+      TenantOf(exchange->request().x_tenant, exchange->request().authorization);
+  for (GenerationRequest& prompt : request->prompts) prompt.tenant = tenant;
   body = std::string();  // Megabytes that would stay as long as the answer takes.
   CompletionCall::Start(gateway_, exchange, *std::move(request),
                         [metrics = metrics_, path = exchange->request().path](int status) {

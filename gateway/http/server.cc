@@ -26,6 +26,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/logging.h"
 #include "gateway/http/response_head.h"
+#include "gateway/http/server_exchange.h"
 
 namespace quartet::gateway::http {
 namespace {
@@ -34,7 +35,7 @@ namespace net = boost::asio;
 namespace beast = boost::beast;
 using boost::system::error_code;
 using net::ip::tcp;
-using Strand = net::strand<net::io_context::executor_type>;
+using Strand = ServerExchange::Strand;
 using Stream = beast::basic_stream<tcp, Strand>;
 using RequestParser = beast::http::request_parser<beast::http::string_body>;
 
@@ -44,118 +45,8 @@ constexpr std::chrono::seconds kLingerTime(5);
 // When the process is out of file descriptors.
 constexpr std::chrono::milliseconds kAcceptBackOff(100);
 
-// What the connections share with the server.
-struct Shared {
-  HttpServerOptions options;
-  HttpHandler* handler = nullptr;
-  std::atomic<size_t> num_connections{0};
-  std::atomic<size_t> num_exchanges{0};  // Requests whose answer is not out yet.
-  std::atomic<bool> stopping{false};
-};
-
-// One request being answered. Everything but Post runs on the connection's strand; the connection's
-// coroutine sends what gathers in `unsent`.
-class Exchange final : public HttpExchange, public std::enable_shared_from_this<Exchange> {
- public:
-  Exchange(Shared* shared, Strand strand, HttpRequest request, bool keep_alive, bool http_1_0)
-      : shared_(shared),
-        strand_(strand),
-        wake_(strand),
-        request_(std::move(request)),
-        keep_alive_(keep_alive),
-        http_1_0_(http_1_0) {
-    shared_->num_exchanges.fetch_add(1);
-  }
-  ~Exchange() override { Leave(); }
-
-  HttpRequest& request() override { return request_; }
-
-  void Post(absl::AnyInvocable<void()> task) override {
-    net::post(strand_, [self = shared_from_this(), task = std::move(task)]() mutable { task(); });
-  }
-
-  void Respond(HttpResponse response) override {
-    if (closed_ || started_) return;
-    if (shared_->stopping) keep_alive_ = false;
-    started_ = ended_ = true;
-    Append(ResponseHead(response, Framing::kLength, keep_alive_));
-    if (request_.method != "HEAD") Append(response.body);
-  }
-
-  void StartStream(HttpResponse head, std::string heartbeat) override {
-    if (closed_ || started_) return;
-    started_ = true;
-    if (http_1_0_ || shared_->stopping) keep_alive_ = false;
-    chunked_ = !http_1_0_;
-    heartbeat_ = std::move(heartbeat);
-    Append(ResponseHead(head, chunked_ ? Framing::kChunked : Framing::kUntilClose, keep_alive_));
-  }
-
-  void Write(std::string bytes) override {
-    if (closed_ || ended_ || bytes.empty()) return;
-    Append(chunked_ ? Chunk(bytes) : bytes);
-    if (unsent_.size() > shared_->options.max_unsent_bytes) {
-      common::LogWarning("client reads too slowly", {{"unsent_bytes", unsent_.size()}});
-      PeerGone();
-    }
-  }
-
-  void EndStream() override {
-    if (closed_ || ended_) return;
-    ended_ = true;
-    Append(chunked_ ? kLastChunk : "");
-  }
-
-  void SetOnClosed(absl::AnyInvocable<void()> on_closed) override {
-    on_closed_ = std::move(on_closed);
-    if (closed_ && !ended_) CallOnClosed();
-  }
-
-  // The client is gone, or counts as gone.
-  void PeerGone() {
-    if (std::exchange(closed_, true)) return;
-    unsent_.clear();
-    CallOnClosed();
-    wake_.cancel();
-  }
-  // The answer is out, or nobody wants it.
-  void Leave() {
-    if (!std::exchange(left_, true)) shared_->num_exchanges.fetch_sub(1);
-  }
-
-  bool closed() const { return closed_; }
-  bool complete() const { return closed_ || (ended_ && unsent_.empty()); }
-  bool keep_alive() const { return keep_alive_ && !closed_; }
-  bool streaming() const { return started_ && !ended_; }
-  std::string& unsent() { return unsent_; }
-  net::steady_timer& wake() { return wake_; }
-  void Heartbeat() { Write(heartbeat_); }
-
- private:
-  void Append(absl::string_view bytes) {
-    unsent_.append(bytes.data(), bytes.size());
-    wake_.cancel();
-  }
-  void CallOnClosed() {
-    if (ended_ && unsent_.empty()) return;
-    if (auto on_closed = std::exchange(on_closed_, nullptr)) on_closed();
-  }
-
-  Shared* const shared_;
-  Strand strand_;
-  net::steady_timer wake_;  // Cancelled whenever the coroutine has something to see.
-  HttpRequest request_;
-  bool keep_alive_;
-  const bool http_1_0_;
-  bool started_ = false;
-  bool chunked_ = false;
-  bool ended_ = false;
-  bool closed_ = false;
-  bool left_ = false;
-  std::string heartbeat_;
-  std::string unsent_;
-  absl::AnyInvocable<void()> on_closed_;
-};
+using Exchange = ServerExchange;
+using Shared = ServerState;
 
 // One connection: reads a request, has it answered, and so on.
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -244,15 +135,25 @@ net::awaitable<bool> Connection::Answer(std::shared_ptr<Exchange> exchange) {
   Watch(exchange);
   shared_->handler->Handle(exchange);
   while (!exchange->complete()) {
-    if (!exchange->unsent().empty()) {
-      if (!co_await Send(std::exchange(exchange->unsent(), std::string()))) exchange->PeerGone();
+    if (exchange->has_unsent()) {
+      const bool sent = co_await Send(exchange->BeginSend());
+      exchange->EndSend();
+      if (!sent) exchange->PeerGone();
       continue;
     }
+    // Writes don't wake this coroutine, so that the time since the last one is looked at here.
+    const auto interval = shared_->options.heartbeat_interval;
+    const auto silent_since = exchange->last_write();
     error_code error;
-    exchange->wake().expires_after(exchange->streaming() ? shared_->options.heartbeat_interval
-                                                         : std::chrono::hours(24));
+    if (exchange->streaming()) {
+      exchange->wake().expires_at(silent_since + interval);
+    } else {
+      exchange->wake().expires_after(std::chrono::hours(24));
+    }
     co_await exchange->wake().async_wait(net::redirect_error(net::use_awaitable, error));
-    if (!error && exchange->streaming()) exchange->Heartbeat();
+    if (!error && exchange->streaming() && exchange->last_write() == silent_since) {
+      exchange->Heartbeat();
+    }
   }
   exchange->Leave();
   error_code ignored;
@@ -300,9 +201,13 @@ net::awaitable<void> Connection::Run() {
     request.method = std::string(message.method_string());
     request.path = std::string(message.target());
     request.path.resize(std::min(request.path.find('?'), request.path.size()));
+    request.authorization = std::string(message[beast::http::field::authorization]);
+    request.x_tenant = std::string(message["X-Tenant"]);
     request.body = std::move(message.body());
-    auto exchange = std::make_shared<Exchange>(shared_, stream_.get_executor(), std::move(request),
-                                               message.keep_alive(), message.version() < 11);
+    auto exchange = std::make_shared<Exchange>(
+        shared_, stream_.get_executor(), std::move(request),
+        Exchange::Options{message.keep_alive(), message.version() < 11,
+                          stream_.socket().native_handle(), [this] { stream_.cancel(); }});
     parser.reset();
     go_on = co_await Answer(std::move(exchange));
   }

@@ -33,7 +33,8 @@ class FakeTokenizer : public Tokenizer {
     const std::string text = ToyTemplate(chat);
     Later(RenderedChat{text, ToyEncode(text)}, std::move(done));
   }
-  void StreamDecode(std::vector<DecodeItem> items, Done<std::vector<DecodeResult>> done) override {
+  void StreamDecode(const std::vector<DecodeItem>& items,
+                    Done<std::vector<DecodeResult>> done) override {
     ++num_decode_messages;
     std::vector<DecodeResult> results;
     for (const DecodeItem& item : items) results.push_back(ToyDecode(item));
@@ -71,14 +72,21 @@ class FakeGroup : public WorkerGroup {
   std::vector<uint64_t> cancelled;
 
   GroupLoad& mutable_load() { return load_; }
+  GroupInfo& mutable_info() { return info_; }
   bool is_healthy = true;
+  bool is_draining = false;
 
   const std::string& address() const override { return address_; }
   const GroupInfo& info() const override { return info_; }
   const GroupLoad& load() const override { return load_; }
   bool healthy() const override { return is_healthy; }
+  bool draining() const override { return is_draining; }
   void Submit(const Submission& submission) override { submissions.push_back(submission); }
   void Cancel(uint64_t sequence_id) override { cancelled.push_back(sequence_id); }
+  void Drain(absl::AnyInvocable<void(absl::Status)> done) override {
+    is_draining = true;
+    done(absl::OkStatus());
+  }
 
  private:
   const std::string address_;

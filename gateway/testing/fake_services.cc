@@ -111,6 +111,12 @@ bool FakeWorkerService::WaitFor(
 void FakeWorkerService::FillEvent(Sequence* sequence, wp::SequenceEvent* event) {
   const wp::Submit& submit = sequence->submit;
   event->set_sequence_id(submit.sequence_id());
+  if (draining_ && !sequence->has_begun) {
+    event->set_error_code(grpc::StatusCode::UNAVAILABLE);
+    event->set_error_message("the worker group is draining");
+    return;
+  }
+  sequence->has_begun = true;
   if (!failure_.ok()) {
     event->set_error_code(failure_.error_code());
     event->set_error_message(failure_.error_message());
@@ -168,7 +174,7 @@ void FakeWorkerService::ReadRequests(
     if (request.has_submit()) {
       submissions_.push_back(request.submit());
       (*sequences)[request.submit().sequence_id()] = {
-          request.submit(), static_cast<uint32_t>(request.submit().output_ids_size())};
+          request.submit(), static_cast<uint32_t>(request.submit().output_ids_size()), false};
       ++num_running_;
     } else if (request.has_cancel()) {
       ++num_cancels_;
@@ -196,14 +202,28 @@ grpc::Status FakeWorkerService::Attach(
   bool closed = false;  // Guarded by mutex_.
   std::thread reader([&] { ReadRequests(stream, &sequences, &closed); });
   bool broken = false;
+  bool told_draining = false;
+  auto next_step = std::chrono::steady_clock::now();
   std::unique_lock<std::mutex> lock(mutex_);
   while (!broken) {
-    changed_.wait(lock, [&] { return closed || (!paused_ && !sequences.empty()); });
+    changed_.wait(lock, [&] {
+      return closed || (draining_ && !told_draining) || (!paused_ && !sequences.empty());
+    });
     if (closed) break;
+    if (draining_ && !std::exchange(told_draining, true)) {
+      wp::AttachResponse draining;
+      draining.mutable_draining();
+      lock.unlock();
+      stream->Write(draining);
+      lock.lock();
+      continue;
+    }
     const wp::AttachResponse step = Step(&sequences);
     broken = break_after_tokens_ != 0 && num_tokens_ >= break_after_tokens_;
     lock.unlock();
     stream->Write(step);
+    next_step = std::max(next_step + step_interval_, std::chrono::steady_clock::now());
+    if (step_interval_.count() > 0) std::this_thread::sleep_until(next_step);
     lock.lock();
   }
   num_running_ -= sequences.size();
@@ -237,6 +257,15 @@ grpc::Status FakeWorkerService::GetLoad(grpc::ServerContext*, const wp::GetLoadR
   std::lock_guard<std::mutex> lock(mutex_);
   response->set_num_running(static_cast<uint32_t>(num_running_));
   response->set_num_kv_blocks(100);
+  response->set_draining(draining_);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeWorkerService::Drain(grpc::ServerContext*, const wp::DrainRequest*,
+                                      wp::DrainResponse*) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  draining_ = true;
+  changed_.notify_all();
   return grpc::Status::OK;
 }
 

@@ -49,6 +49,8 @@ class FakeWorkerService : public worker::v1::Engine::Service {
   // What the next submissions are answered with instead of tokens.
   void FailSubmissions(grpc::StatusCode code, std::string message);
   void SetMaxModelLen(uint32_t tokens) { max_model_len_ = tokens; }
+  // Between steps; 0 means as fast as they can be written.
+  void SetStepInterval(std::chrono::microseconds interval) { step_interval_ = interval; }
 
   std::vector<worker::v1::Submit> submissions() const;
   size_t num_running() const;
@@ -63,11 +65,15 @@ class FakeWorkerService : public worker::v1::Engine::Service {
                        worker::v1::GetInfoResponse* response) override;
   grpc::Status GetLoad(grpc::ServerContext* context, const worker::v1::GetLoadRequest* request,
                        worker::v1::GetLoadResponse* response) override;
+  // All streams hear of it; submissions are refused from then on.
+  grpc::Status Drain(grpc::ServerContext* context, const worker::v1::DrainRequest* request,
+                     worker::v1::DrainResponse* response) override;
 
  private:
   struct Sequence {
     worker::v1::Submit submit;
     uint32_t num_output = 0;
+    bool has_begun = false;
   };
   using Sequences = std::map<uint64_t, Sequence>;
   // One step of one stream's sequences.
@@ -85,8 +91,10 @@ class FakeWorkerService : public worker::v1::Engine::Service {
   size_t num_tokens_ = 0;
   size_t break_after_tokens_ = 0;
   bool paused_ = false;
+  bool draining_ = false;
   grpc::Status failure_;
   uint32_t max_model_len_ = 100'000;
+  std::chrono::microseconds step_interval_{0};  // Set before anything runs.
 };
 
 }  // namespace quartet::gateway::testing

@@ -32,8 +32,8 @@ TestCluster::TestCluster(GatewayOptions options, http::HttpServerOptions http_op
   StartWorker();
   tokenizer_ = std::make_unique<TokenizerClient>(SocketAddress("tokenizer"), &loop_);
   gateway_ = std::make_unique<Gateway>(options, &loop_, tokenizer_.get(), &metrics_);
-  workers_ = std::make_unique<WorkerRegistry>(std::vector<std::string>{SocketAddress("worker")},
-                                              "test", &loop_, gateway_.get());
+  workers_ = std::make_unique<WorkerRegistry>(WorkerTargets{{SocketAddress("worker")}, {}}, "test",
+                                              &loop_, gateway_.get(), /*resolver=*/nullptr);
   inference_ = std::make_unique<InferenceService>(gateway_.get());
   control_ = std::make_unique<ControlService>(gateway_.get());
   routes_ = std::make_unique<http::Routes>(gateway_.get(), &metrics_);

@@ -24,6 +24,7 @@ class TestCluster {
   Gateway& gateway() { return *gateway_; }
   int http_port() const { return http_server_.port(); }
   std::string grpc_address() const;
+  std::string worker_address() const { return SocketAddress("worker"); }
 
   void StartWorker();
   // As if the process died.

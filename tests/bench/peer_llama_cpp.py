@@ -2,6 +2,7 @@
 """Compares Quartet's engine with llama.cpp on the CPU: one GGUF, one run, interleaved.
 
 Run: peer_llama_cpp.py [--build_dir build/release] [--model FILE.gguf] [--repetitions 5] [--threads 2] [--json OUT]
+     [--at_least RATIO]   fails if either ratio is below
 
 llama.cpp comes from the sources inside the llama-cpp-python sdist, is built natively once under ${QUARTET_CACHE}/peers, and is run at
 the best of its settings (threads, flash attention, repacking), which a first pass finds. Prints machine, model, commands,
@@ -86,6 +87,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--at_least", type=float, default=0)
     arguments = parser.parse_args()
     if not arguments.model.exists():
         arguments.model.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +122,9 @@ def report(arguments, ours, theirs_prompt, theirs_decode) -> None:
               f"bound {bounds[what]:.1f} tok/s, {100 * mine / bounds[what]:.0f}% of it")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1))
+    short = [what for what in result if result[what]["ratio"] < arguments.at_least]
+    if short:
+        sys.exit(f"below {arguments.at_least} times llama.cpp's speed: {', '.join(short)}")
 
 
 if __name__ == "__main__":

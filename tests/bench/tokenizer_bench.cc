@@ -1,7 +1,7 @@
-// Times the in-process tokenizer on one thread: tokenizer_bench MODEL REPETITIONS FILE...
+// Times the in-process tokenizer on one thread: tokenizer_bench MODEL REPETITIONS COLD FILE...
 // A file holds documents parted by NUL bytes. Prints one JSON line a file: seconds of each
-// repetition with the caches of earlier ones ("warm") and with a tokenizer made anew ("cold"), and
-// the number of ids. tokenizer_bench.py drives it.
+// repetition with the caches of earlier ones ("warm") and, if COLD is 1, with a tokenizer made anew
+// ("cold"), and the number of ids. tokenizer_bench.py drives it.
 #include <time.h>
 
 #include <fstream>
@@ -37,7 +37,8 @@ double EncodeAll(const Tokenizer& tokenizer, const std::vector<std::string>& doc
   return CpuSeconds() - start;
 }
 
-int Run(const std::string& model, int repetitions, const std::vector<std::string>& files) {
+int Run(const std::string& model, int repetitions, bool with_cold,
+        const std::vector<std::string>& files) {
   const auto vocabulary = LoadVocabulary(model);
   if (!vocabulary.ok()) {
     std::cerr << vocabulary.status() << "\n";
@@ -54,6 +55,7 @@ int Run(const std::string& model, int repetitions, const std::vector<std::string
     EncodeAll(*tokenizer, documents, &num_ids);
     for (int i = 0; i < repetitions; ++i) {
       warm.push_back(EncodeAll(*tokenizer, documents, &num_ids));
+      if (!with_cold) continue;
       const auto fresh = Tokenizer::Create(*vocabulary, TokenizerOptions());
       cold.push_back(EncodeAll(*fresh, documents, &num_ids));
     }
@@ -67,9 +69,10 @@ int Run(const std::string& model, int repetitions, const std::vector<std::string
 }  // namespace quartet::tokenizer
 
 int main(int argc, char** argv) {
-  if (argc < 4) {
-    std::cerr << "usage: tokenizer_bench MODEL REPETITIONS FILE...\n";
+  if (argc < 5) {
+    std::cerr << "usage: tokenizer_bench MODEL REPETITIONS COLD FILE...\n";
     return 2;
   }
-  return quartet::tokenizer::Run(argv[1], std::stoi(argv[2]), {argv + 3, argv + argc});
+  return quartet::tokenizer::Run(argv[1], std::stoi(argv[2]), std::stoi(argv[3]) != 0,
+                                 {argv + 4, argv + argc});
 }

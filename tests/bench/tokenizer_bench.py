@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Speed of our tokenizer and of the reference library on the same texts in the same run, one thread each.
 
-Run: tokenizer_bench.py [--repetitions 5] [--json FILE]   (QUARTET_BUILD_DIR names the build; default build/release)
+Run: tokenizer_bench.py [--repetitions 5] [--json FILE] [--check]   (QUARTET_BUILD_DIR names the build; default build/release)
 Texts: English prose (Python's own documentation), code (Python's library) and Chinese and mixed text made from a seed. The
 reference encodes documents of about 2 KB with encode_batch_fast, its quickest call; so do we. "cold" is our tokenizer made
 anew for each repetition, so that no word is in its cache; the reference keeps its cache in all but its first pass.
 Times are CPU times of the one thread, so that a busy machine matters less.
-Then megabytes without a break: nanoseconds per byte, and how many times ordinary English that is (10 is the bound).
+Then megabytes without a break: nanoseconds per byte, and how many times ordinary English that is (10 is the bound, which
+--check enforces); and the worst of every ASCII character and of every two of some repeated.
 """
 import argparse
 import json
@@ -30,6 +31,7 @@ import reference  # noqa: E402
 
 DOCUMENT_BYTES = 2048
 SEED = 7
+MOST_TIMES_ENGLISH = 10
 
 
 def documents(text: str) -> list[str]:
@@ -84,7 +86,7 @@ def hard_texts() -> dict[str, list[str]]:
     marks = "a" + "".join(rng.choice(("\u0345", "\u0334", "\u0301", "\u0323")) for _ in range(500_000))
     return {"one letter": fill("a"), "spaces": fill(" "), "newlines": fill("\n"), "one digit": fill("1"), "one emoji": fill("😀"),
             "families of emoji": fill("👨‍👩‍👧‍👦"), "one Chinese character": fill("中"), "Chinese prose, no spaces": [prose],
-            "random Chinese": [han], "random letters": [letters], "dashes": fill("-"), "added token's start": fill("<|im_"),
+            "random Chinese": [han], "random letters": [letters], "dashes": fill("-"), "equals signs": fill("="), "added token's start": fill("<|im_"),
             "added tokens": fill("<|im_end|>"), "combining marks": [marks], "spaces and newlines": fill(" \n")}
 
 
@@ -97,13 +99,21 @@ def time_reference(tokenizer, texts: list[str], repetitions: int) -> list[float]
     return times
 
 
-def time_ours(model: pathlib.Path, texts: dict[str, list[str]], repetitions: int) -> dict[str, dict]:
+def repeated_texts() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Every ASCII character repeated, and every two of those that large vocabularies have long runs of."""
+    runs = "-=_.*a0 \n\t#/<>e~"
+    one = {repr(c): [c * 300_000] for c in map(chr, range(1, 127))}
+    two = {repr(a + b): [(a + b) * 150_000] for a in runs for b in runs if a != b}
+    return one, two
+
+
+def time_ours(model: pathlib.Path, texts: dict[str, list[str]], repetitions: int, cold: bool) -> dict[str, dict]:
     with tempfile.TemporaryDirectory() as directory:
         paths = []
         for i, parts in enumerate(texts.values()):
             paths.append(pathlib.Path(directory) / str(i))
             paths[-1].write_bytes("\0".join(parts).encode())
-        command = [reference.binary("tokenizer_bench"), str(model), str(repetitions), *map(str, paths)]
+        command = [reference.binary("tokenizer_bench"), str(model), str(repetitions), str(int(cold)), *map(str, paths)]
         lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     return dict(zip(texts, map(json.loads, lines)))
 
@@ -113,8 +123,8 @@ def size_of(texts: list[str]) -> int:
 
 
 def bench(name: str, model: pathlib.Path, tokenizer, repetitions: int) -> dict:
-    texts, hard = ordinary_texts(), hard_texts()
-    ours = time_ours(model, texts | hard, repetitions)
+    texts, hard, (one, two) = ordinary_texts(), hard_texts(), repeated_texts()
+    ours = time_ours(model, texts, repetitions, cold=True) | time_ours(model, hard | one | two, repetitions, cold=False)
     result = {"tokenizer": name, "ordinary": {}, "hard": {}}
     print(f"\n{name}\n{'text':24}{'MB':>6}{'ours MB/s':>11}{'cold MB/s':>11}{'reference':>11}{'ratio':>8}{'cold ratio':>12}")
     for text, parts in texts.items():
@@ -129,6 +139,10 @@ def bench(name: str, model: pathlib.Path, tokenizer, repetitions: int) -> dict:
         per_byte = statistics.median(ours[text]["warm"]) / size_of(parts)
         result["hard"][text] = {"ns_per_byte": per_byte * 1e9, "times_english": per_byte / base}
         print(f"{text:28}{per_byte * 1e9:9.2f}{per_byte / base:11.2f}")
+    for what, group in (("one character", one), ("two characters", two)):
+        per_byte, text = max((statistics.median(ours[text]["warm"]) / size_of(parts), text) for text, parts in group.items())
+        result["hard"][f"the worst {what} repeated"] = {"text": text, "ns_per_byte": per_byte * 1e9, "times_english": per_byte / base}
+        print(f"{f'worst of {len(group)}: {text}':28}{per_byte * 1e9:9.2f}{per_byte / base:11.2f}")
     return result
 
 
@@ -141,6 +155,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     print(f"machine: {machine()}\ncommand: {' '.join(sys.argv)}\nmedian of {options.repetitions} repetitions, CPU time of one thread; "
           f"reference: tokenizers {__import__('tokenizers').__version__}")
@@ -148,6 +163,10 @@ def main():
                bench("SmolLM2", reference.SMOLLM, reference.smollm(), options.repetitions)]
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(), "results": results}, indent=1))
+    slow = [f"{text} ({result['tokenizer']})" for result in results for text, figures in result["hard"].items()
+            if figures["times_english"] > MOST_TIMES_ENGLISH]
+    if options.check and slow:
+        sys.exit(f"more than {MOST_TIMES_ENGLISH} times as long per byte as English: {', '.join(slow)}")
 
 
 main()

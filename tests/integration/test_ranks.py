@@ -41,7 +41,8 @@ def test_three_processes_hold_a_third_each(server, three_ranks, stubs):
     for rank in thirds:
         assert rank.weight_bytes == pytest.approx(whole.weight_bytes / 3, rel=0.05)
     # Each says so in its log, too.
-    assert len(re.findall(r"weight", three_ranks.log())) >= 3
+    logged = re.findall(r" rank holds rank=(\d+) weight_bytes=(\d+) kv_cache_bytes=\d+ kv_cache_tokens=\d+", three_ranks.log())
+    assert sorted((int(rank), int(size)) for rank, size in logged) == sorted((rank.rank, rank.weight_bytes) for rank in thirds)
 
 
 def test_a_world_size_that_does_not_divide_the_heads_is_refused_with_those_that_do():

@@ -113,6 +113,19 @@ void Engine::Cancel(const SequenceKey& key) { Push(CancelCommand{key}); }
 
 void Engine::Detach(uint64_t client_id) { Push(DetachCommand{client_id}); }
 
+void Engine::Probe() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    probe_wanted_ = true;
+  }
+  work_.notify_one();
+}
+
+bool Engine::TakeProbe() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return std::exchange(probe_wanted_, false);
+}
+
 void Engine::Fail(const absl::Status& why) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -142,6 +155,7 @@ void Engine::PublishLoad() {
   load_.num_blocks = scheduler_.block_pool().num_blocks();
   load_.num_waiting_tokens = scheduler_.num_waiting_tokens();
   load_.num_cached_blocks = scheduler_.prefix_cache().num_cached();
+  load_.num_partial_prompts = num_partial_prompts_;
   load_.num_steps = committed_;
   load_.counters = scheduler_.counters();
 }
@@ -149,7 +163,7 @@ void Engine::PublishLoad() {
 bool Engine::WaitForWork() {
   std::unique_lock<std::mutex> lock(mutex_);
   work_.wait(lock, [this] {
-    return stopping_ || !failure_.ok() || !inbox_.empty() || !scheduler_.empty() ||
+    return stopping_ || probe_wanted_ || !failure_.ok() || !inbox_.empty() || !scheduler_.empty() ||
            !outstanding_.empty();
   });
   return !stopping_;
@@ -188,9 +202,12 @@ absl::StatusOr<bool> Engine::Advance(EventMap* events) {
   TakeCommands(events);
   ExpireSequences(events);
   ScheduledStep step = scheduler_.Schedule();
+  num_partial_prompts_ = std::count_if(step.sequences.begin(), step.sequences.end(),
+                                       [](const ScheduledSequence& s) { return !s.samples; });
   // The load counts the sequences in the step while it runs.
   PublishLoad();
-  const bool is_planned = !step.sequences.empty();
+  const bool probes = TakeProbe() && outstanding_.empty();
+  const bool is_planned = probes || !step.sequences.empty();
   if (is_planned) RETURN_IF_ERROR(Launch(std::move(step)));
   if (outstanding_.size() > 1 || (!is_planned && !outstanding_.empty())) {
     RETURN_IF_ERROR(CommitOldest(events));

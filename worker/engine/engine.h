@@ -72,13 +72,14 @@ struct EngineLoad {
   int64_t num_used_blocks = 0;
   int64_t num_blocks = 0;
   int64_t num_waiting_tokens = 0;
-  int64_t num_cached_blocks = 0;  // that hold a prefix and that nobody uses
+  int64_t num_cached_blocks = 0;    // that hold a prefix and that nobody uses
+  int64_t num_partial_prompts = 0;  // sequences in the newest step whose prompt does not end in it
   uint64_t num_steps = 0;
   SchedulerCounters counters;
 };
 
-// Submit, Cancel, Detach, Fail and load() may be called from any thread; Start, Stop and RunStep
-// from one. Sleeps without a timeout when there is nothing to do.
+// Submit, Cancel, Detach, Probe, Fail and load() may be called from any thread; Start, Stop and
+// RunStep from one. Sleeps without a timeout when there is nothing to do.
 class Engine {
  public:
   // `model` and `watchdog` (may be null) must outlive the engine. REQUIRES:
@@ -100,6 +101,8 @@ class Engine {
   void Cancel(const SequenceKey& key);
   // Ends all sequences of a client.
   void Detach(uint64_t client_id);
+  // Has all ranks run an empty step soon, unless there is work anyway: a sign that they answer.
+  void Probe();
   // Ends the engine with an error: on_failure is called, then every sequence gets `why`.
   void Fail(const absl::Status& why);
 
@@ -133,6 +136,7 @@ class Engine {
   // Plans step n + 1 as late as possible while step n computes, so that what is submitted meanwhile
   // gets into it.
   void WaitForPlanningTime();
+  bool TakeProbe();
   void TakeCommands(EventMap* events);
   void AddSequence(SequenceRequest request, EventMap* events);
   void ExpireSequences(EventMap* events);
@@ -168,6 +172,7 @@ class Engine {
   std::vector<std::pair<uint64_t, std::unique_ptr<Sequence>>> retired_;  // and the last step then
   uint64_t step_ = 0;                                                    // the newest planned one
   uint64_t committed_ = 0;                                               // the newest committed one
+  int64_t num_partial_prompts_ = 0;                                      // of the newest step
   absl::Time last_ended_ = absl::InfinitePast();
   absl::Duration host_time_;  // CPU time of the engine's thread at the last commit
   bool was_busy_ = false;     // sequences were left after the last commit
@@ -178,6 +183,7 @@ class Engine {
   std::vector<Command> inbox_;  // guarded by mutex_, as all below
   int64_t num_submitted_ = 0;   // sequences in inbox_
   int64_t num_submitted_tokens_ = 0;
+  bool probe_wanted_ = false;
   bool stopping_ = false;
   absl::Status failure_;
   EngineLoad load_;

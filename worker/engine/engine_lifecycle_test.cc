@@ -37,6 +37,35 @@ TEST(EngineLifecycleTest, CancelAndDetachFreeBlocksAtTheNextStep) {
   EXPECT_EQ(harness.engine->load().num_running, 0);
 }
 
+TEST(EngineLifecycleTest, TheLoadTellsWhoIsInTheMiddleOfItsPrompt) {
+  EngineOptions options = TestOptions();
+  options.scheduler.max_num_batched_tokens = 8;
+  Harness harness(options);
+  ASSERT_TRUE(harness.engine->Submit(NewRequest(1, std::vector<int32_t>(20, 1))).ok());
+  std::vector<int64_t> seen;
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(*harness.engine->RunStep());
+    seen.push_back(harness.engine->load().num_partial_prompts);
+  }
+  EXPECT_EQ(seen, (std::vector<int64_t>{1, 1, 0, 0}));
+}
+
+TEST(EngineLifecycleTest, AProbeIsAnEmptyStepOfAllRanks) {
+  Harness harness;
+  harness.engine->Probe();
+  EXPECT_FALSE(*harness.engine->RunStep()) << "there was nothing to do";
+  ASSERT_EQ(harness.plans.size(), 1u);
+  EXPECT_TRUE(harness.plans[0].slots.empty());
+  ASSERT_EQ(harness.model.inputs.size(), 1u);
+  EXPECT_EQ(harness.model.inputs[0].num_tokens(), 0);
+  EXPECT_FALSE(*harness.engine->RunStep());
+  EXPECT_EQ(harness.plans.size(), 1u);
+  // Sequences come after it as ever.
+  ASSERT_TRUE(harness.engine->Submit(NewRequest(1, {1, 2, 3}, 5)).ok());
+  harness.RunUntilIdle();
+  EXPECT_TRUE((harness.outputs[{1, 1}].ended()));
+}
+
 TEST(EngineLifecycleTest, OverdueSequencesFailWhetherTheyWaitOrRun) {
   EngineOptions options = TestOptions();
   options.scheduler.max_num_seqs = 1;

@@ -29,7 +29,8 @@ absl::Status RunFollower(const StepLimits& limits, uint64_t epoch, model::Model*
       watchdog->StepStarted(plan.step, static_cast<int64_t>(plan.token_ids.size()), SteadyNow());
     }
     absl::Status status = RunStep(plan, limits, &mirror, model, &input);
-    if (watchdog != nullptr) watchdog->StepEnded(SteadyNow());
+    // A step that is broken off is no sign of life.
+    if (watchdog != nullptr && status.ok()) watchdog->StepEnded(SteadyNow());
     source->Done(plan.step, status);
     RETURN_IF_ERROR(status);
   }

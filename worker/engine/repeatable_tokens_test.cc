@@ -25,7 +25,7 @@ using kernels::DType;
 using model::testing::DecoderGroup;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kRequests = 10;
+constexpr int kRequests = 20;
 constexpr int kRounds = 2;
 #else
 constexpr int kRequests = 40;
@@ -71,6 +71,9 @@ class WatchedModel : public model::Model {
  public:
   WatchedModel(model::Model* model, StepCounters* counters) : model_(model), counters_(counters) {}
 
+  absl::Status ShareTokenIds(std::vector<int32_t>* ids) override {
+    return model_->ShareTokenIds(ids);
+  }
   absl::Status Forward(const model::StepInput& input) override {
     bool has_single = false, has_chunk = false;
     for (int64_t s = 0; s < input.num_sequences(); ++s) {
@@ -181,9 +184,9 @@ class RepeatableTokensTest : public ::testing::TestWithParam<std::string> {
     }
     if (Pick(0, 3) == 0) params.logit_bias = {{static_cast<int32_t>(Pick(0, 99)), 2.5f}};
     params.seed = random_();
-    params.max_tokens = Pick(0, 2) == 0 ? Pick(1, 20) : Pick(50, 100);
+    params.max_tokens = Pick(0, 2) == 0 ? Pick(1, 20) : Pick(80, 140);
     params.min_tokens = Pick(0, params.max_tokens);
-    params.ignore_eos = Pick(0, 3) > 0;
+    params.ignore_eos = Pick(0, 5) > 0;
     params.num_logprobs = OneOf({-1, 0, 4});
     params.num_prompt_logprobs = OneOf({-1, -1, -1, 2});
     return params;
@@ -215,7 +218,7 @@ class RepeatableTokensTest : public ::testing::TestWithParam<std::string> {
     return requests;
   }
 
-  // Runs the requests, which come at random times if `scattered`.
+  // Runs the requests, which come one after another at random times if `scattered`, else at once.
   Outputs Serve(const SchedulerOptions& scheduler, const std::vector<SequenceRequest>& requests,
                 bool scattered, DecoderGroup* group) {
     EngineOptions options;
@@ -233,17 +236,16 @@ class RepeatableTokensTest : public ::testing::TestWithParam<std::string> {
     Engine engine(options, &watched, nullptr, std::move(callbacks));
     size_t next = 0;
     for (bool ran = true; ran || next < requests.size();) {
-      now += absl::Milliseconds(scattered ? Pick(0, 3000) : 1);
-      do {
-        if (next == requests.size()) break;
+      now += absl::Milliseconds(Pick(0, 3000));
+      while (next < requests.size() && (!scattered || Pick(0, 2) > 0)) {
         EXPECT_TRUE(engine.Submit(requests[next++]).ok());
-      } while (scattered && Pick(0, 5) > 0);
+      }
       const absl::StatusOr<bool> result = engine.RunStep();
       EXPECT_TRUE(result.ok()) << result.status();
       if (!result.ok()) return outputs;
       ran = *result;
     }
-    counters_.preemptions += static_cast<int64_t>(engine.load().num_preemptions);
+    counters_.preemptions += static_cast<int64_t>(engine.load().counters.num_preemptions);
     EXPECT_EQ(engine.load().num_used_blocks, 0);
     return outputs;
   }
@@ -304,7 +306,8 @@ class RepeatableTokensTest : public ::testing::TestWithParam<std::string> {
       want[id] = RestOf(alone.at(id), cut);
       ++counters_.resumed;
     }
-    const Outputs got = Serve(RandomScheduler(round), served, /*scattered=*/true, group);
+    const bool scattered = round % 4 == 1 || round % 4 == 2;
+    const Outputs got = Serve(RandomScheduler(round), served, scattered, group);
     for (const SequenceRequest& request : served) {
       SCOPED_TRACE(::testing::Message() << request.request_id << " with "
                                         << request.output_ids.size() << " ids of output");
@@ -340,6 +343,7 @@ TEST_P(RepeatableTokensTest, TokensAndLogprobsAreTheSameBitsAloneAndAmongOthers)
             << counters_.cached_tokens << " cached tokens, " << counters_.resumed << " resumed\n";
   EXPECT_GT(counters_.mixed_steps, 0);
   EXPECT_GT(counters_.preemptions, 0);
+  EXPECT_GT(counters_.cached_tokens, 0);
   EXPECT_GT(counters_.chunks_off_block_edges, 0);
   EXPECT_GT(counters_.resumed, 0);
   for (int splits = 1; splits <= paths_.kManySplits; ++splits) {

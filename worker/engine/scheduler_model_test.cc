@@ -23,7 +23,7 @@ using ::testing::HasSubstr;
 constexpr int32_t kVocabulary = 50;
 constexpr int32_t kEndId = 5;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int64_t kRounds = 1500;
+constexpr int64_t kRounds = 3000;
 #else
 constexpr int64_t kRounds = 25000;
 #endif

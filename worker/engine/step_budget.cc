@@ -8,7 +8,9 @@ namespace {
 // How much the newest step counts. A prompt's tokens become dearer as its context grows and the
 // next step's bound depends on it, so what costs more is believed faster.
 constexpr double kWeight = 0.2;
-constexpr double kWeightIfDearer = 0.6;
+constexpr double kWeightIfDearer = 0.8;
+// What is aimed at, of the target: a token of the next step is dearer than the last one's.
+constexpr double kMargin = 0.9;
 // Fewer prompt tokens than this say little about the cost of one.
 constexpr int64_t kTellingTokens = 8;
 
@@ -22,7 +24,8 @@ int64_t StepBudget::PromptTokens(int64_t num_decodes, int64_t most) const {
   if (options_.target == absl::InfiniteDuration() || num_decodes == 0) return most;
   const int64_t least = std::min(options_.min_tokens, most);
   if (prompt_token_seconds_ == 0) return std::clamp(options_.first_tokens, least, most);
-  const double target = std::max(absl::ToDoubleSeconds(options_.target), 2 * decode_seconds_);
+  const double target =
+      std::max(kMargin * absl::ToDoubleSeconds(options_.target), 2 * decode_seconds_);
   const double tokens = (target - decode_seconds_) / prompt_token_seconds_;
   return std::clamp(static_cast<int64_t>(std::min(tokens, static_cast<double>(most))), least, most);
 }

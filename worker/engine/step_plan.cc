@@ -46,7 +46,7 @@ absl::Status StepMirror::CheckShape(const StepPlan& plan) const {
   }
   if (plan.step != last_step_ + 1) return Broken(plan, "the last step was ", last_step_);
   const size_t num_sequences = plan.slots.size();
-  if (num_sequences == 0 || static_cast<int64_t>(num_sequences) > limits_.max_num_seqs) {
+  if (static_cast<int64_t>(num_sequences) > limits_.max_num_seqs) {
     return Broken(plan, num_sequences, " sequences, the limit is ", limits_.max_num_seqs);
   }
   if (plan.num_new_tokens.size() != num_sequences ||
@@ -133,7 +133,8 @@ absl::Status StepMirror::Apply(const StepPlan& plan, model::StepInput* input) {
   input->query_start.push_back(0);
   for (size_t i = 0; i < plan.slots.size(); ++i) RETURN_IF_ERROR(AddSequence(plan, i, input));
 
-  const int32_t longest = *std::max_element(input->kv_len.begin(), input->kv_len.end());
+  int32_t longest = 0;
+  for (const int32_t length : input->kv_len) longest = std::max(longest, length);
   input->max_blocks = static_cast<int32_t>(BlocksForTokens(longest));
   input->block_tables.assign(plan.slots.size() * static_cast<size_t>(input->max_blocks), 0);
   for (size_t i = 0; i < plan.slots.size(); ++i) {

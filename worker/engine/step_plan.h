@@ -22,6 +22,7 @@ struct BlockTableUpdate {
 // when the plan was made.
 inline constexpr int32_t kSampledToken = -1;
 
+// A plan without sequences is a probe: it passes through every rank's queue and reads no weights.
 struct StepPlan {
   uint64_t step = 0;  // counts up by one from 1 in an epoch
   uint64_t epoch = 0;

@@ -64,6 +64,35 @@ TEST(StepMirrorTest, UpdatesAppendAndReplace) {
   EXPECT_THAT(input.logits_rows, ElementsAre(0));
 }
 
+TEST(StepMirrorTest, TokensThatAreNotKnownYetAreFilledInLater) {
+  StepMirror mirror(Limits(), kEpoch);
+  StepPlan plan = TwoSequences();
+  plan.token_ids[0] = kSampledToken;
+  model::StepInput input;
+  ASSERT_TRUE(mirror.Apply(plan, &input).ok());
+  EXPECT_EQ(CountSampledTokens(input), 1);
+  model::StepInput filled = input;
+  ASSERT_TRUE(FillSampledTokens({77}, 100, &filled).ok());
+  EXPECT_THAT(filled.token_ids, ElementsAre(77, 5, 6, 7));
+  for (const std::vector<int32_t>& ids :
+       {std::vector<int32_t>{}, std::vector<int32_t>{1, 2}, std::vector<int32_t>{100},
+        std::vector<int32_t>{kSampledToken}}) {
+    filled = input;
+    EXPECT_FALSE(FillSampledTokens(ids, 100, &filled).ok()) << ids.size();
+  }
+}
+
+TEST(StepMirrorTest, APlanWithoutSequencesIsAnEmptyStep) {
+  StepMirror mirror(Limits(), kEpoch);
+  model::StepInput input;
+  StepPlan plan;
+  plan.step = 1;
+  plan.epoch = kEpoch;
+  ASSERT_TRUE(mirror.Apply(plan, &input).ok());
+  EXPECT_EQ(input.num_tokens(), 0);
+  EXPECT_EQ(input.num_sequences(), 0);
+}
+
 TEST(StepMirrorTest, RefusesPlansThatBreakTheLimits) {
   struct Case {
     std::function<void(StepPlan&)> spoil;
@@ -72,11 +101,11 @@ TEST(StepMirrorTest, RefusesPlansThatBreakTheLimits) {
   const Case cases[] = {
       {[](StepPlan& p) { p.epoch = 8; }, "epoch 8"},
       {[](StepPlan& p) { p.step = 3; }, "the last step was 0"},
-      {[](StepPlan& p) { p = {1, kEpoch, {}, {}, {}, {}, {}, {}}; }, "0 sequences"},
       {[](StepPlan& p) { p.slots.push_back(1); }, "differ in length"},
       {[](StepPlan& p) { p.slots[0] = 4; }, "slot 4"},
       {[](StepPlan& p) { p.slots[0] = 3; }, "slot 3 has 0 blocks for 18 tokens"},
       {[](StepPlan& p) { p.token_ids[1] = 100; }, "token id 100"},
+      {[](StepPlan& p) { p.token_ids[1] = kSampledToken; }, "token id -1"},
       {[](StepPlan& p) { p.token_ids.push_back(1); }, "5 token ids for 4 new tokens"},
       {[](StepPlan& p) { p.token_ids.resize(65); }, "65 tokens"},
       {[](StepPlan& p) { p.num_logits[1] = 4; }, "wants 4 rows"},

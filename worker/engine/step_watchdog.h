@@ -33,9 +33,14 @@ class StepWatchdog {
   // DEADLINE_EXCEEDED with the step, its size, how long it has run and the limit, if a step runs
   // that is over its limit.
   absl::Status Check(absl::Time now) const;
+  // The last sign that steps go on: when the running one started, or else the last one ended. The
+  // infinite past before the first.
+  absl::Time LastSign() const;
+  // How long a step of this size may take.
+  absl::Duration Limit(int64_t num_tokens) const;
 
  private:
-  absl::Duration Limit(int64_t num_tokens) const;
+  absl::Duration LimitLocked(int64_t num_tokens) const;
 
   const Options options_;
   mutable std::mutex mutex_;
@@ -43,6 +48,7 @@ class StepWatchdog {
   uint64_t step_ = 0;
   int64_t num_tokens_ = 0;
   absl::Time started_;
+  absl::Time last_sign_ = absl::InfinitePast();
   double seconds_per_token_;
 };
 

@@ -27,6 +27,16 @@ TEST(StepWatchdogTest, AllowsTheFloorPlusAMultipleOfThePrediction) {
   EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("step 7 of 100 tokens"));
 }
 
+TEST(StepWatchdogTest, KnowsTheLastSignOfLifeAndLearnsNothingFromProbes) {
+  StepWatchdog watchdog(TestOptions());
+  EXPECT_EQ(watchdog.LastSign(), absl::InfinitePast());
+  watchdog.StepStarted(1, 0, kStart);
+  EXPECT_EQ(watchdog.LastSign(), kStart);
+  watchdog.StepEnded(kStart + absl::Seconds(20));
+  EXPECT_EQ(watchdog.LastSign(), kStart + absl::Seconds(20));
+  EXPECT_EQ(watchdog.Limit(10), absl::Seconds(34));
+}
+
 TEST(StepWatchdogTest, LearnsFromSlowStepsAtOnceAndFromFastOnesSlowly) {
   StepWatchdog watchdog(TestOptions());
   watchdog.StepStarted(1, 10, kStart);

@@ -88,6 +88,23 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::string> {
     return std::uniform_int_distribution<int64_t>(low, high)(random_);
   }
 
+  // Any sizes that a decoder takes.
+  ModelConfig RandomModel() {
+    ModelConfig config;
+    config.architecture = Pick(0, 1) == 0 ? Architecture::kQwen2 : Architecture::kLlama;
+    config.qkv_bias = config.architecture == Architecture::kQwen2;
+    config.num_kv_heads = static_cast<int>(2 * Pick(1, 2));
+    config.num_heads = static_cast<int>(config.num_kv_heads * Pick(1, 7));
+    config.head_dim = static_cast<int>(2 * Pick(4, 20));
+    config.hidden_size = 2 * Pick(17, 60);
+    config.intermediate_size = 2 * config.num_kv_heads * Pick(8, 30);
+    config.vocab_size = Pick(60, 300);
+    config.num_layers = static_cast<int>(Pick(1, 3));
+    config.tie_word_embeddings = Pick(0, 1) == 0;
+    config.max_position_embeddings = kMaxTextTokens;
+    return config;
+  }
+
   // Some that reach into the third split of the cache, some into the second, many short ones; they
   // begin alike in three families.
   std::vector<Text> RandomTexts(int64_t vocab_size) {
@@ -208,8 +225,12 @@ TEST_P(BatchInvarianceTest, LogitsAreTheSameBitsAloneAndInAnyBatch) {
   SCOPED_TRACE(::testing::Message() << "QUARTET_TEST_SEED=" << Seed());
   for (DType dtype : {DType::kBFloat16, DType::kFloat32}) {
     SCOPED_TRACE(dtype == DType::kFloat32 ? "float32" : "bfloat16");
-    for (const ModelConfig& config : {SmallQwen2(), SmallLlama()}) {
-      SCOPED_TRACE(ArchitectureName(config.architecture));
+    for (const ModelConfig& config : {SmallQwen2(), SmallLlama(), RandomModel()}) {
+      SCOPED_TRACE(::testing::Message()
+                   << ArchitectureName(config.architecture) << " with " << config.num_heads
+                   << " heads, " << config.num_kv_heads << " KV heads of " << config.head_dim
+                   << ", hidden_size " << config.hidden_size << ", intermediate_size "
+                   << config.intermediate_size << ", vocab_size " << config.vocab_size);
       CheckModel(config, dtype);
       if (HasFailure()) return;
     }

@@ -11,14 +11,27 @@ namespace quartet::model {
 
 using kernels::DevicePtr;
 
+namespace {
+
+// Elements that a probe sums: a cache line.
+constexpr int64_t kProbeElements = 64 / sizeof(float);
+
+absl::Status CheckCommunicator(const parallel::Shard& shard,
+                               const parallel::Communicator& communicator) {
+  if (communicator.rank() == shard.rank && communicator.world_size() == shard.world_size) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the weights are rank ", shard.rank, "'s of ", shard.world_size, ", the communicator rank ",
+      communicator.rank(), "'s of ", communicator.world_size()));
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(
     const ModelConfig& config, ModelWeights weights, const parallel::Shard& shard,
     device::Device& device, parallel::Communicator& communicator, const DecoderOptions& options) {
-  if (communicator.rank() != shard.rank || communicator.world_size() != shard.world_size) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the weights are rank ", shard.rank, "'s of ", shard.world_size, ", the communicator rank ",
-        communicator.rank(), "'s of ", communicator.world_size()));
-  }
+  RETURN_IF_ERROR(CheckCommunicator(shard, communicator));
   if (options.max_step_tokens < 1 || options.max_logits_rows < 1 || options.sample_limit < 0 ||
       options.sample_limit > config.vocab_size) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -40,19 +53,41 @@ Decoder::Decoder(const ModelConfig& config, ModelWeights weights, const parallel
     : config_(config),
       weights_(std::move(weights)),
       shard_(shard),
-      communicator_(communicator),
+      device_(device),
+      communicator_(&communicator),
       options_(options),
       kv_cache_(std::move(kv_cache)),
       buffers_(std::move(buffers)),
       step_(device),
       queue_(device.NewQueue()) {}
 
+absl::Status Decoder::JoinGroup(parallel::Communicator& communicator, int64_t num_kv_blocks) {
+  RETURN_IF_ERROR(CheckCommunicator(shard_, communicator));
+  communicator_ = &communicator;
+  num_logits_ = 0;
+  if (num_kv_blocks == kv_cache_.num_blocks()) return absl::OkStatus();
+  // The old cache must go before there is room for the new one.
+  kv_cache_ = KvCache();
+  ASSIGN_OR_RETURN(
+      kv_cache_, KvCache::Create(device_, config_, shard_, options_.compute_dtype, num_kv_blocks));
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::Probe() {
+  const int64_t count = std::min(kProbeElements, options_.max_step_tokens * config_.hidden_size);
+  RETURN_IF_ERROR(
+      communicator_->AllReduceSegments(*queue_, buffers_.delta, 1, count, buffers_.residual));
+  return queue_->Wait();
+}
+
 absl::Status Decoder::ShareTokenIds(std::vector<int32_t>* ids) {
-  return communicator_.Broadcast(ids->data(), static_cast<int64_t>(ids->size() * sizeof(int32_t)));
+  return communicator_->Broadcast(ids->data(),
+                                  static_cast<int64_t>(ids->size() * sizeof(int32_t)));
 }
 
 absl::Status Decoder::Forward(const StepInput& input) {
   num_logits_ = 0;
+  if (input.num_tokens() == 0) return Probe();
   RETURN_IF_ERROR(CheckInput(input));
   const int64_t num_tokens = input.num_tokens();
   RETURN_IF_ERROR(step_.Upload(input, *queue_));
@@ -83,8 +118,8 @@ absl::Status Decoder::Embed(int64_t num_tokens) {
                                      .first_row = weights_.vocab_first_row,
                                      .out = whole ? buffers_.residual : buffers_.delta}));
   if (whole) return absl::OkStatus();
-  return communicator_.AllReduceSegments(*queue_, buffers_.delta, 1,
-                                         num_tokens * config_.hidden_size, buffers_.residual);
+  return communicator_->AllReduceSegments(*queue_, buffers_.delta, 1,
+                                          num_tokens * config_.hidden_size, buffers_.residual);
 }
 
 absl::Status Decoder::RunLayer(int layer, const StepInput& input) {
@@ -166,8 +201,8 @@ absl::Status Decoder::ComputeLogits(int64_t num_logits) {
                                   .weight = weights_.lm_head,
                                   .out = buffers_.logits_part}));
   if (shard_.world_size == 1) return absl::OkStatus();
-  return communicator_.GatherColumns(*queue_, buffers_.logits_part, num_logits, shard_.vocab_rows,
-                                     buffers_.logits);
+  return communicator_->GatherColumns(*queue_, buffers_.logits_part, num_logits, shard_.vocab_rows,
+                                      buffers_.logits);
 }
 
 // residual += delta (if there is one); normed = RMSNorm(residual) * weight.
@@ -190,8 +225,8 @@ absl::Status Decoder::SummedProduct(const kernels::Activation& x,
                                   .weight = weight,
                                   .num_segments = shard_.num_segments,
                                   .out = buffers_.segments}));
-  return communicator_.AllReduceSegments(*queue_, buffers_.segments, shard_.num_segments,
-                                         num_tokens * config_.hidden_size, buffers_.delta);
+  return communicator_->AllReduceSegments(*queue_, buffers_.segments, shard_.num_segments,
+                                          num_tokens * config_.hidden_size, buffers_.delta);
 }
 
 absl::Status Decoder::Sample(std::span<const kernels::SampleRow> rows,

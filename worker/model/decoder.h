@@ -30,6 +30,8 @@ class Decoder : public Model {
       const ModelConfig& config, ModelWeights weights, const parallel::Shard& shard,
       device::Device& device, parallel::Communicator& communicator, const DecoderOptions& options);
 
+  // Allocates the KV cache anew if its size changes.
+  absl::Status JoinGroup(parallel::Communicator& communicator, int64_t num_kv_blocks) override;
   // Returns INVALID_ARGUMENT if the step doesn't fit the options or the cache, and what the
   // communicator returns. After an error of the communicator the group must be formed again.
   absl::Status ShareTokenIds(std::vector<int32_t>* ids) override;
@@ -48,6 +50,7 @@ class Decoder : public Model {
           const DecoderOptions& options, KvCache kv_cache, DecoderBuffers buffers);
 
   absl::Status CheckInput(const StepInput& input) const;
+  absl::Status Probe();
   absl::Status Embed(int64_t num_tokens);
   absl::Status RunLayer(int layer, const StepInput& input);
   absl::Status Attend(const LayerWeights& weights, int layer, const StepInput& input);
@@ -61,9 +64,10 @@ class Decoder : public Model {
   const ModelConfig config_;
   const ModelWeights weights_;
   const parallel::Shard shard_;
-  parallel::Communicator& communicator_;
+  device::Device& device_;
+  parallel::Communicator* communicator_;  // the group's that it belongs to now
   const DecoderOptions options_;
-  const KvCache kv_cache_;
+  KvCache kv_cache_;
   const DecoderBuffers buffers_;
   StepArrays step_;
   const std::unique_ptr<device::Queue> queue_;

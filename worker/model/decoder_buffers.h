@@ -27,6 +27,7 @@ struct DecoderOptions {
   int64_t max_logits_rows = 256;
   // Ids from here up are never sampled: the tokenizer's size. 0: vocab_size.
   int64_t sample_limit = 0;
+  // At the start; another group may bring another number.
   int64_t num_kv_blocks = 0;
   // The longest context that is served; dynamic RoPE depends on it.
   int64_t max_model_len = 0;

@@ -89,6 +89,43 @@ class DecoderTest : public testing::Test {
   DecoderOptions options_;
 };
 
+// Says what the decoder asked of it.
+class CountingCommunicator : public parallel::SingleRankCommunicator {
+ public:
+  absl::Status AllReduceSegments(device::Queue& queue, kernels::DevicePtr<const float> segments,
+                                 int num_segments, int64_t count,
+                                 kernels::DevicePtr<float> out) override {
+    counts.push_back(count);
+    return SingleRankCommunicator::AllReduceSegments(queue, segments, num_segments, count, out);
+  }
+  std::vector<int64_t> counts;
+};
+
+TEST_F(DecoderTest, AStepWithoutTokensIsAProbe) {
+  const auto decoder = NewDecoder();
+  ASSERT_TRUE(decoder.ok()) << decoder.status();
+  CountingCommunicator counting;
+  ASSERT_TRUE((*decoder)->JoinGroup(counting, kBlocks).ok());
+  ASSERT_TRUE((*decoder)->Forward(StepInput()).ok());
+  EXPECT_EQ(counting.counts, std::vector<int64_t>{16});
+}
+
+TEST_F(DecoderTest, TheNextGroupGetsTheSameBits) {
+  const auto decoder = NewDecoder();
+  ASSERT_TRUE(decoder.ok()) << decoder.status();
+  ASSERT_TRUE((*decoder)->Forward(Prompt()).ok());
+  const std::vector<float> logits = Logits(**decoder, 0);
+  communicator_.Abort();
+  EXPECT_EQ((*decoder)->Forward(Prompt()).code(), absl::StatusCode::kAborted);
+  for (const int64_t num_blocks : {kBlocks, 2 * kBlocks, kBlocks - 1}) {
+    parallel::SingleRankCommunicator next;
+    ASSERT_TRUE((*decoder)->JoinGroup(next, num_blocks).ok());
+    EXPECT_EQ((*decoder)->kv_cache().num_blocks(), num_blocks);
+    ASSERT_TRUE((*decoder)->Forward(Prompt()).ok());
+    EXPECT_EQ(Logits(**decoder, 0), logits);
+  }
+}
+
 TEST_F(DecoderTest, RefusesStepsThatDoNotFit) {
   const auto decoder = NewDecoder();
   ASSERT_TRUE(decoder.ok()) << decoder.status();
@@ -99,7 +136,6 @@ TEST_F(DecoderTest, RefusesStepsThatDoNotFit) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << message;
     EXPECT_THAT(std::string(status.message()), HasSubstr(message));
   };
-  expect_refused("a step of 0 tokens", [](StepInput& input) { input = {}; });
   expect_refused("9 tokens", [](StepInput& input) { input.token_ids.resize(9); });
   expect_refused("3 rows of logits", [](StepInput& input) { input.logits_rows = {0, 1, 2}; });
   expect_refused("don't fit together", [](StepInput& input) { input.positions.pop_back(); });

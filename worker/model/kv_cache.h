@@ -38,9 +38,10 @@ class KvCache {
   int64_t num_tokens() const { return num_blocks() * kernels::kBlockTokens; }
   int64_t bytes() const { return memory_->bytes(); }
 
- private:
+  // Holds nothing; to be assigned to.
   KvCache() = default;
 
+ private:
   std::unique_ptr<device::Memory> memory_;  // [num_layers][keys, values][num_blocks] blocks
   kernels::KvCacheLayer first_layer_;
   int64_t plane_bytes_ = 0;  // keys (or values) of all blocks of one layer

@@ -38,8 +38,10 @@ class Communicator {
   // message: INVALID_ARGUMENT names the limit otherwise.
   virtual absl::Status Broadcast(void* data, int64_t bytes) = 0;
 
-  // Makes waiting and later calls return ABORTED. The only call that another thread may make.
+  // Makes waiting and later calls return ABORTED. Any thread.
   virtual void Abort() = 0;
+  // The rank that a call waits for now, or -1. Any thread.
+  virtual int waiting_for() const { return -1; }
 };
 
 }  // namespace quartet::parallel

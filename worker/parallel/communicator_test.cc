@@ -208,7 +208,7 @@ TEST(CommunicatorTest, ProcessesAsRanks) {
 
 TEST(CommunicatorTest, AMissingRankIsNamed) {
   SharedMemoryOptions options = Options(3);
-  options.timeout = absl::Milliseconds(300);
+  options.call_timeout = absl::Milliseconds(300);
   std::atomic<int> checked{0};
   RunThreads(options, [&](Communicator& communicator, device::Queue& queue) {
     if (communicator.rank() == 1) {
@@ -237,12 +237,13 @@ TEST(CommunicatorTest, AbortEndsAWait) {
   std::atomic<bool> done{false};
   RunThreads(options, [&](Communicator& communicator, device::Queue& queue) {
     if (communicator.rank() == 1) {
-      while (waiting == nullptr) std::this_thread::yield();
+      while (waiting == nullptr || waiting.load()->waiting_for() != 1) std::this_thread::yield();
       waiting.load()->Abort();
       while (!done) std::this_thread::yield();
       return;
     }
     std::vector<float> segments(8), out(8);
+    EXPECT_EQ(communicator.waiting_for(), -1);
     waiting = &communicator;
     const absl::Status status = communicator.AllReduceSegments(
         queue, DevicePtr<const float>(segments.data()), 1, 8, DevicePtr<float>(out.data()));
@@ -286,6 +287,34 @@ TEST(CommunicatorTest, AMissingLeaderIsNamed) {
   const auto status = SharedMemorySegment::Connect(options).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr("rank 0"));
+}
+
+TEST(CommunicatorTest, WaitingAtTheStartEndsWhenThereIsAReasonTo) {
+  for (const int rank : {0, 1}) {
+    SharedMemoryOptions options = Options(2);
+    options.rank = rank;
+    int asked = 0;
+    options.check = [&] {
+      return ++asked < 3 ? absl::OkStatus() : absl::UnavailableError("rank 7 is gone");
+    };
+    EXPECT_EQ(SharedMemorySegment::Connect(options).status().message(), "rank 7 is gone");
+    EXPECT_EQ(asked, 3);
+    EXPECT_LT(shm_open(options.name.c_str(), O_RDWR, 0600), 0) << "no name is left";
+  }
+}
+
+TEST(CommunicatorTest, LeftoversOfOneLeaderAreRemovedAndNoOthers) {
+  const std::string prefix = absl::StrCat("/quartet_test_left_", getpid());
+  const std::vector<std::string> names = {prefix + ".1", prefix + ".22", prefix + "1.1"};
+  for (const std::string& name : names) {
+    const int fd = shm_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+    ASSERT_GE(fd, 0);
+    close(fd);
+  }
+  RemoveLeftoverSegments(prefix + ".");
+  EXPECT_NE(shm_unlink(names[0].c_str()), 0);
+  EXPECT_NE(shm_unlink(names[1].c_str()), 0);
+  EXPECT_EQ(shm_unlink(names[2].c_str()), 0);
 }
 
 TEST(CommunicatorTest, RefusesOptionsThatCannotWork) {

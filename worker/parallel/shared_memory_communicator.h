@@ -28,6 +28,7 @@ class SharedMemoryCommunicator : public Communicator {
                              kernels::DevicePtr<float> out) override;
   absl::Status Broadcast(void* data, int64_t bytes) override;
   void Abort() override { segment_->Abort(); }
+  int waiting_for() const override { return segment_->waiting_for(); }
 
  private:
   // A range of elements [first, first + count) of all segments, as it lies in the slots:

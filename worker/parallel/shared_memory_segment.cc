@@ -1,5 +1,6 @@
 #include "worker/parallel/shared_memory_segment.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -12,7 +13,10 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
@@ -59,6 +63,19 @@ absl::Status SystemError(absl::string_view what, const std::string& name) {
 }
 
 }  // namespace
+
+void RemoveLeftoverSegments(const std::string& prefix) {
+  // Where shm_open keeps its names on Linux.
+  DIR* const folder = opendir("/dev/shm");
+  if (folder == nullptr) return;
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(folder)) {
+    std::string name = absl::StrCat("/", entry->d_name);
+    if (absl::StartsWith(name, prefix)) names.push_back(std::move(name));
+  }
+  closedir(folder);
+  for (const std::string& name : names) shm_unlink(name.c_str());
+}
 
 // At the start of the segment. A zeroed one is what a fresh segment holds.
 struct SharedMemorySegment::Header {
@@ -171,8 +188,14 @@ absl::Status SharedMemorySegment::Open() {
                                                  options_.name, " within ",
                                                  absl::FormatDuration(options_.timeout)));
     }
-    absl::SleepFor(absl::Milliseconds(1));
+    RETURN_IF_ERROR(PauseAtStart());
   }
+}
+
+absl::Status SharedMemorySegment::PauseAtStart() const {
+  if (options_.check) RETURN_IF_ERROR(options_.check());
+  absl::SleepFor(absl::Milliseconds(1));
+  return absl::OkStatus();
 }
 
 absl::Status SharedMemorySegment::CheckHeader() const {
@@ -199,7 +222,7 @@ absl::Status SharedMemorySegment::WaitUntilAllAttached() {
             absl::StrCat("rank ", rank, " has not attached to shared memory ", options_.name,
                          " within ", absl::FormatDuration(options_.timeout)));
       }
-      absl::SleepFor(absl::Milliseconds(1));
+      RETURN_IF_ERROR(PauseAtStart());
     }
   }
   shm_unlink(options_.name.c_str());
@@ -242,7 +265,8 @@ absl::Status SharedMemorySegment::WaitFor(int rank, uint32_t arrival) {
 absl::Status SharedMemorySegment::SleepUntil(int rank, std::atomic<uint32_t>& word,
                                              uint32_t arrival) {
   std::atomic<uint32_t>& sleepers = header_->ranks[rank].sleepers;
-  const absl::Time deadline = absl::Now() + options_.timeout;
+  const absl::Time deadline = absl::Now() + options_.call_timeout;
+  waiting_for_ = rank;
   sleepers.fetch_add(1);
   absl::Status status;
   while (true) {
@@ -254,13 +278,14 @@ absl::Status SharedMemorySegment::SleepUntil(int rank, std::atomic<uint32_t>& wo
     const absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) {
       status = absl::UnavailableError(absl::StrCat("rank ", options_.rank, " waited ",
-                                                   absl::FormatDuration(options_.timeout),
+                                                   absl::FormatDuration(options_.call_timeout),
                                                    " for rank ", rank, ", which does not answer"));
       break;
     }
     FutexWait(word, seen, std::min(left, kSleepSlice));
   }
   sleepers.fetch_sub(1);
+  waiting_for_ = -1;
   return status;
 }
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -23,9 +24,18 @@ struct SharedMemoryOptions {
   // Bytes of one of a rank's two slots, a multiple of 64. The segment holds 2 * (world_size + 1)
   // of them.
   int64_t slot_bytes = int64_t{1} << 20;
-  // How long to wait for another rank: at the start, and in each call.
+  // How long to wait for another rank: at the start,
   absl::Duration timeout = absl::Seconds(60);
+  // and in each call later.
+  absl::Duration call_timeout = absl::Seconds(60);
+  // Asked again and again while this rank waits at the start; an error ends the waiting. May be
+  // null.
+  std::function<absl::Status()> check = nullptr;
 };
+
+// Takes away the names of segments that begin with `prefix` ("/quartet-...") and that leaders who
+// were killed have left. REQUIRES: no living group forms under such a name.
+void RemoveLeftoverSegments(const std::string& prefix);
 
 // One thread at a time, except for Abort.
 class SharedMemorySegment {
@@ -50,6 +60,8 @@ class SharedMemorySegment {
   absl::Status Check() const;
   // Any thread.
   void Abort() { aborted_ = true; }
+  // The rank that WaitFor sleeps for, or -1. Any thread.
+  int waiting_for() const { return waiting_for_; }
 
   // Slot `buffer` (0 or 1) of a rank: slot_bytes.
   char* Slot(int rank, int buffer) const;
@@ -67,12 +79,15 @@ class SharedMemorySegment {
   absl::Status Map(int fd);
   absl::Status CheckHeader() const;
   absl::Status WaitUntilAllAttached();
+  // Pauses between two looks at what others do; an error is why to give up.
+  absl::Status PauseAtStart() const;
   absl::Status SleepUntil(int rank, std::atomic<uint32_t>& word, uint32_t arrival);
   int64_t TotalBytes() const;
 
   const SharedMemoryOptions options_;
   Header* header_ = nullptr;
   std::atomic<bool> aborted_{false};
+  std::atomic<int> waiting_for_{-1};
   bool named_ = false;  // the name still stands and is ours to take away
 };
 

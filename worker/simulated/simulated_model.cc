@@ -62,26 +62,34 @@ Clock SteadyClock() {
 
 SimulatedModel::SimulatedModel(const StepTime& step_time, const SimulatedModelOptions& options,
                                parallel::Communicator& communicator)
-    : step_time_(step_time), options_(options), communicator_(communicator) {}
+    : step_time_(step_time), options_(options), communicator_(&communicator) {}
 
 absl::StatusOr<std::unique_ptr<SimulatedModel>> SimulatedModel::Create(
     const model::ModelConfig& config, const StepTime& step_time,
     const SimulatedModelOptions& options, device::Device& host,
     parallel::Communicator& communicator) {
-  constexpr int64_t kMaxBlocks = (int64_t{1} << 31) / kBlockTokens;
-  if (options.num_kv_blocks < 1 || options.num_kv_blocks >= kMaxBlocks) {
-    return absl::InvalidArgumentError(absl::StrCat("the KV cache has ", options.num_kv_blocks,
-                                                   " blocks; it needs 1 to ", kMaxBlocks - 1));
-  }
   std::unique_ptr<SimulatedModel> model(new SimulatedModel(step_time, options, communicator));
   model->token_space_ = {config.vocab_size, config.eos_token_ids};
   ASSIGN_OR_RETURN(model->meeting_memory_,
                    host.Allocate(2 * kMeetingValues * static_cast<int64_t>(sizeof(float))));
   model->queue_ = host.NewQueue();
-  if (communicator.rank() == 0) {
-    model->chain_.resize(static_cast<size_t>(options.num_kv_blocks * kBlockTokens));
-  }
+  RETURN_IF_ERROR(model->JoinGroup(communicator, options.num_kv_blocks));
   return model;
+}
+
+absl::Status SimulatedModel::JoinGroup(parallel::Communicator& communicator,
+                                       int64_t num_kv_blocks) {
+  constexpr int64_t kMaxBlocks = (int64_t{1} << 31) / kBlockTokens;
+  if (num_kv_blocks < 1 || num_kv_blocks >= kMaxBlocks) {
+    return absl::InvalidArgumentError(absl::StrCat("the KV cache has ", num_kv_blocks,
+                                                   " blocks; it needs 1 to ", kMaxBlocks - 1));
+  }
+  communicator_ = &communicator;
+  row_hashes_.clear();
+  if (communicator.rank() == 0) {
+    chain_.assign(static_cast<size_t>(num_kv_blocks * kBlockTokens), 0);
+  }
+  return absl::OkStatus();
 }
 
 // Every rank says what it makes of the plan; nobody goes on before all are there, as in a forward
@@ -91,11 +99,11 @@ absl::Status SimulatedModel::MeetOtherRanks(const model::StepInput& input) {
   const auto sums = own + kMeetingValues;
   const float digest = DigestOf(input);
   RETURN_IF_ERROR(queue_->Upload(own.As<void>(), &digest, sizeof(digest)));
-  RETURN_IF_ERROR(communicator_.AllReduceSegments(*queue_, own, 1, kMeetingValues, sums));
+  RETURN_IF_ERROR(communicator_->AllReduceSegments(*queue_, own, 1, kMeetingValues, sums));
   float sum = 0;
   RETURN_IF_ERROR(queue_->ReadBack(&sum, sums.As<void>(), sizeof(sum)));
   RETURN_IF_ERROR(queue_->Wait());
-  if (sum == digest * static_cast<float>(communicator_.world_size())) return absl::OkStatus();
+  if (sum == digest * static_cast<float>(communicator_->world_size())) return absl::OkStatus();
   return absl::InternalError("the ranks' steps differ: their block tables are not the same");
 }
 
@@ -125,9 +133,13 @@ uint64_t SimulatedModel::HashOfRow(const model::StepInput& input, int64_t sequen
   return hash;
 }
 
+absl::Status SimulatedModel::ShareTokenIds(std::vector<int32_t>* ids) {
+  return communicator_->Broadcast(ids->data(), static_cast<int64_t>(ids->size() * sizeof(int32_t)));
+}
+
 absl::Status SimulatedModel::Forward(const model::StepInput& input) {
   row_hashes_.clear();
-  if (communicator_.rank() != 0) return MeetOtherRanks(input);
+  if (communicator_->rank() != 0 || input.num_tokens() == 0) return MeetOtherRanks(input);
   const double start = std::max(free_at_, options_.clock.now());
   free_at_ = start + options_.time_scale * step_time_.Seconds(WorkOf(input));
   for (int64_t s = 0; s < input.num_sequences(); ++s) WriteChain(input, s);
@@ -137,7 +149,7 @@ absl::Status SimulatedModel::Forward(const model::StepInput& input) {
     row_hashes_.push_back(HashOfRow(input, sequence, row));
   }
   // Halfway: by then the others have the plan and nobody wakes to no purpose.
-  if (communicator_.world_size() > 1) options_.clock.sleep_until((start + free_at_) / 2);
+  if (communicator_->world_size() > 1) options_.clock.sleep_until((start + free_at_) / 2);
   RETURN_IF_ERROR(MeetOtherRanks(input));
   if (row_hashes_.empty()) options_.clock.sleep_until(free_at_);
   return absl::OkStatus();

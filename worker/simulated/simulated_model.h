@@ -51,6 +51,8 @@ class SimulatedModel : public model::Model {
       const SimulatedModelOptions& options, device::Device& host,
       parallel::Communicator& communicator);
 
+  absl::Status JoinGroup(parallel::Communicator& communicator, int64_t num_kv_blocks) override;
+  absl::Status ShareTokenIds(std::vector<int32_t>* ids) override;
   // The step's time starts when the device is free, and ends in Forward if no logits are wanted,
   // else in Sample. The ranks meet during it. Returns what the communicator returns, and INTERNAL
   // if the ranks' steps differ.
@@ -68,7 +70,7 @@ class SimulatedModel : public model::Model {
 
   const StepTime step_time_;
   const SimulatedModelOptions options_;
-  parallel::Communicator& communicator_;
+  parallel::Communicator* communicator_;  // the group's that it belongs to now
   TokenSpace token_space_;
   std::unique_ptr<device::Memory> meeting_memory_;  // what a rank says, and the sum over all
   std::unique_ptr<device::Queue> queue_;

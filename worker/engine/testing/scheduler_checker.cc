@@ -233,8 +233,13 @@ absl::Status SchedulerChecker::CheckChunk(const ScheduledSequence& scheduled, Bo
   const Sequence& sequence = *scheduled.sequence;
   const int64_t begin = scheduled.first_position;
   const int64_t end = begin + scheduled.num_new_tokens;
-  if (scheduled.num_new_tokens < 1 || end > static_cast<int64_t>(book->tokens.size())) {
-    return Violation(sequence, "tokens [", begin, ", ", end, ") of ", book->tokens.size());
+  const int64_t num_tokens = static_cast<int64_t>(book->tokens.size());
+  if (num_tokens >= options_.max_model_len ||
+      num_tokens - sequence.num_prompt_tokens() >= sequence.params().max_tokens) {
+    return Violation(sequence, "has all of its ", num_tokens, " tokens and is scheduled again");
+  }
+  if (scheduled.num_new_tokens < 1 || end > num_tokens) {
+    return Violation(sequence, "tokens [", begin, ", ", end, ") of ", num_tokens);
   }
   if (end > static_cast<int64_t>(sequence.blocks.size()) * kBlockTokens) {
     return Violation(sequence, sequence.blocks.size(), " blocks for ", end, " tokens");

@@ -77,10 +77,11 @@ int64_t RandomBatches::PickChunk(int64_t left) {
   }
 }
 
-// Takes over the computed blocks of a text that begins alike, as a prefix cache does. The last
-// token is always computed.
+// Takes over the computed blocks of the text that begins alike for longest, as a prefix cache does.
+// The last token is always computed.
 void RandomBatches::SharePrefix(size_t text) {
   const std::vector<int32_t>& tokens = texts_[text].tokens;
+  Progress& progress = progress_[text];
   for (size_t other = 0; other < texts_.size(); ++other) {
     const std::vector<int32_t>& others = texts_[other].tokens;
     const int64_t most =
@@ -90,15 +91,13 @@ void RandomBatches::SharePrefix(size_t text) {
             .first -
         tokens.begin();
     const int64_t num_blocks = common / kBlockTokens;
-    if (other == text || num_blocks == 0) continue;
-    Progress& progress = progress_[text];
+    if (other == text || num_blocks <= static_cast<int64_t>(progress.blocks.size())) continue;
     progress.blocks.assign(progress_[other].blocks.begin(),
                            progress_[other].blocks.begin() + num_blocks);
-    for (int32_t block : progress.blocks) ++holders_[block];
-    progress.num_computed = num_blocks * kBlockTokens;
-    counters_.shared_blocks += num_blocks;
-    return;
   }
+  for (int32_t block : progress.blocks) ++holders_[block];
+  progress.num_computed = static_cast<int64_t>(progress.blocks.size()) * kBlockTokens;
+  counters_.shared_blocks += static_cast<int64_t>(progress.blocks.size());
 }
 
 void RandomBatches::Drop(size_t text) {
@@ -168,7 +167,11 @@ StepInput RandomBatches::BuildStep(std::vector<Row>* rows) {
   // Every number of rows up to a few tiles comes in turn, and now and then a large one.
   int64_t budget = num_steps_ % 48 + 1;
   if (Chance(0.1)) budget = Pick(1, options_.max_step_tokens);
-  const bool only_single = Chance(0.3);
+  bool only_single = Chance(0.3);
+  if (num_steps_ < 4) {  // a full batch for certain, while all texts are there
+    budget = options_.max_step_tokens;
+    only_single = true;
+  }
   StepInput input;
   std::vector<size_t> taken;
   int64_t longest = 0, shortest = options_.max_step_tokens;
@@ -213,11 +216,24 @@ absl::Status RandomBatches::Compare(const std::vector<Row>& rows) {
   return absl::OkStatus();
 }
 
+// Finished texts are wanted once more while the others still lie in the cache.
+void RandomBatches::WantSomeAgain() {
+  for (size_t text = 0; text < texts_.size(); ++text) {
+    if (!Chance(0.5)) continue;
+    Drop(text);
+    progress_[text].is_finished = false;
+  }
+}
+
 absl::Status RandomBatches::Run() {
-  for (;; ++num_steps_) {
+  for (int times = 0;; ++num_steps_) {
     std::vector<Row> rows;
     const StepInput input = BuildStep(&rows);
-    if (input.num_tokens() == 0) return absl::OkStatus();
+    if (input.num_tokens() == 0) {
+      if (++times == 2) return absl::OkStatus();
+      WantSomeAgain();
+      continue;
+    }
     ++counters_.steps;
     RETURN_IF_ERROR(model_.Forward(input));
     RETURN_IF_ERROR(Compare(rows));

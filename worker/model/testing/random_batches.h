@@ -45,7 +45,8 @@ class RandomBatches {
   RandomBatches(const RandomBatchesOptions& options, const std::vector<Text>& texts,
                 DecoderGroup* model, std::mt19937_64* random, BatchCounters* counters);
 
-  // Computes all texts. Returns INTERNAL naming text and position where the logits differ.
+  // Computes all texts, and some of them again. Returns INTERNAL naming text and position where the
+  // logits differ.
   absl::Status Run();
 
  private:
@@ -67,6 +68,7 @@ class RandomBatches {
   void SharePrefix(size_t text);
   bool TakeBlock(size_t text);
   void Drop(size_t text);
+  void WantSomeAgain();
   StepInput BuildStep(std::vector<Row>* rows);
   void AddToStep(size_t text, int64_t num_tokens, StepInput* input, std::vector<Row>* rows);
   void FinishTables(const std::vector<size_t>& texts, StepInput* input) const;

@@ -1,0 +1,32 @@
+// The server-sent events of a stream's deltas, at the cost of escaping their text: what is the same
+// in all of them is written once.
+#pragma once
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "gateway/generation_types.h"
+#include "gateway/http/openai_response.h"
+
+namespace quartet::gateway::http {
+
+// Appends `text` as a JSON string's inside, byte for byte as the JSON library writes it. REQUIRES:
+// valid UTF-8.
+void AppendJsonEscaped(absl::string_view text, std::string* out);
+
+class DeltaEventWriter {
+ public:
+  explicit DeltaEventWriter(const ResponseShape& shape);
+
+  // Adds SseEvent(DeltaChunk(shape, delta)).
+  void Append(const DeltaEvent& delta, std::string* out) const;
+
+ private:
+  const ResponseShape shape_;
+  // Around the index and the text; empty if events also differ in their log-probabilities.
+  std::string before_index_;
+  std::string before_text_;
+  std::string after_text_;
+};
+
+}  // namespace quartet::gateway::http
