@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -84,12 +85,15 @@ class Cluster:
         self.log = tempfile.TemporaryFile()
         self.server = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True, start_new_session=True)
         self.http_port = self.grpc_port = None
+        too_long = threading.Timer(START_TIMEOUT_S, self.server.kill)  # which ends the reading below
+        too_long.start()
         for line in self.server.stdout:
             if line.startswith("gRPC is served on port "):
                 self.grpc_port = int(line.split()[-1])
             if line.startswith("Inference server is ready on port "):
                 self.http_port = int(line.split()[-1])
                 break
+        too_long.cancel()
         if self.http_port is None:
             self.server.wait()
             self.log.seek(0)
