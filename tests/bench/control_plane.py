@@ -19,7 +19,8 @@ import sys
 import tempfile
 import time
 
-from bench_cluster import (ROOT, Cluster, busy_seconds_of_machine, histogram_quantile, load, machine, median, seven_b, wait_until)
+from bench_cluster import (ROOT, Cluster, Process, busy_seconds_of_machine, gaps_between, histogram_quantile, load, machine, median, quantile, seven_b,
+                           wait_until)
 
 PROFILE = "4xrtx4090-bf16"
 ROLES = ["gateway", "tokenizer", "leader", "follower", "load generator"]
@@ -52,7 +53,6 @@ class Window:
         self.before = self.read()
 
     def read(self):
-        from bench_cluster import Process
         processes = self.cluster.processes() | {"load generator": [Process(self.generator.pid, "load generator")]}
         return {
             "cpu": {role: sum(p.cpu_seconds() for p in processes[role]) for role in ROLES},
@@ -87,19 +87,21 @@ def measure_load(model, args, time_scale, concurrency=STREAMS, **load_flags):
         with load(cluster, duration_s=4 + (window_s + 0.5) * args.repetitions, **load_flags) as generator:
             wait_until(lambda: cluster.metric("quartet_num_requests_running") >= concurrency * 0.9, 60, f"{concurrency} sequences run")
             time.sleep(1)
-            windows = []
+            windows, begin = [], time.monotonic()
             for _ in range(args.repetitions):
                 window = Window(cluster, generator)
                 time.sleep(window_s)
                 windows.append(window.result())
-        report = generator.report()
+            end = time.monotonic()
+        report, requests = generator.report(), generator.trace()
         print(f"  {' '.join(cluster.command)}\n  {' '.join(generator.command)}", file=sys.stderr)
     if report["num_failed"]:
         raise RuntimeError(f"{report['num_failed']} requests failed: {report['first_error']}")
     result = {key: median([w[key] for w in windows]) for key in windows[0]}
-    result |= {"client inter-token p50, ms": report["inter_token_ms"]["p50"], "client inter-token p99, ms": report["inter_token_ms"]["p99"],
-               "client ttft p50, ms": report["ttft_ms"]["p50"]}
-    return result
+    gaps = gaps_between(requests, begin, end)
+    first = [1000 * (r["token_times_s"][0] - r["sent_s"]) for r in requests if r["token_times_s"] and r["sent_s"] >= begin]
+    return result | {"client inter-token p50, ms": quantile(gaps, 0.5), "client inter-token p99, ms": quantile(gaps, 0.99),
+                     "client ttft p50, ms": quantile(first, 0.5), "client ttft p99, ms": quantile(first, 0.99)}
 
 
 def measure_cpu(model, args):
