@@ -15,15 +15,10 @@ import sys
 import tempfile
 import time
 
-from bench_cluster import BUILD, ROOT, Cluster, machine, median, seven_b, wait_until
+from bench_cluster import BUILD, ROOT, Cluster, gaps_between, machine, median, quantile, seven_b, wait_until
 
 STREAMS = 16
 CACHE_MODEL = "models/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def quantile(values, q):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(q * len(values)))] if values else None
 
 
 def bench(cluster, trace, **flags):
@@ -35,11 +30,6 @@ def finish(process):
     _, errors = process.communicate(timeout=900)
     if process.returncode != 0:
         raise RuntimeError(f"quartet bench: {errors[-1000:]}")
-
-
-def gaps_between(streams, begin, end):
-    """Milliseconds between neighbouring tokens of a stream, for those that came in [begin, end)."""
-    return [1000 * (b - a) for s in streams for a, b in zip(s["token_times_s"], s["token_times_s"][1:]) if begin <= b < end]
 
 
 def measure_once(cluster, folder, prompt_tokens, stream_tokens, before_s, seed):
