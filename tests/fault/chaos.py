@@ -226,6 +226,9 @@ class Run:
         twice = sum(count >= 2 for count in self.resumes)
         self.require(twice * 2 >= self.num_streams, f"only {twice} of {self.num_streams} streams resumed at least twice")
 
+        counted = self.server.metric("quartet_sequences_resumed_total")
+        self.require(counted >= sum(self.resumes), f"the gateway counted {counted:.0f} resumes, its clients saw {sum(self.resumes)}")
+
     def summary(self) -> str:
         by_moment = ", ".join(f"{m} {sum(k.moment == m for k in self.kills)}" for m in disturbance.MOMENTS)
         stopped = sum(kill.stop for kill in self.kills)
@@ -269,13 +272,14 @@ def parse(arguments=None):
     parser.add_argument("--stops", type=int, default=4, help="how many of the kills are SIGSTOP")
     parser.add_argument("--device", choices=("cpu", "simulated"), default="cpu")
     parser.add_argument("--tensor_parallel_size", type=int, default=3)
-    parser.add_argument("--sim_time_scale", type=float, default=4, help="slows the simulated device")
-    parser.add_argument("--max_tokens", type=int, default=200)
+    parser.add_argument("--sim_time_scale", type=float, default=8, help="slows the simulated device")
+    parser.add_argument("--max_tokens", type=int, default=500, help="of each stream: so many that they outlast the kills")
     parser.add_argument("--long_words", type=int, default=120, help="words of every fourth prompt")
     parser.add_argument("--log", type=pathlib.Path, help="where the cluster's log goes")
     options = parser.parse_args(arguments)
     # Fewer places than streams, so that some wait; small chunks, so that prompts take several steps.
-    options.flags = [f"--max_num_seqs={options.streams * 3 // 4}", "--max_num_batched_tokens=64"]
+    # Silence is noticed sooner than by default, because a round waits for it.
+    options.flags = [f"--max_num_seqs={options.streams * 3 // 4}", "--max_num_batched_tokens=64", "--heartbeat_timeout=3s"]
     if options.device == "simulated":
         options.flags += ["--device=simulated", "--sim_profile=4xrtx4090-bf16", f"--sim_time_scale={options.sim_time_scale}"]
     return options
