@@ -39,3 +39,11 @@ def test_a_plan_has_every_moment_and_loses_a_worker_before_a_recovery():
         for before, after in zip(plan, plan[1:]):
             if after.moment in (disturbance.RECOVERY, disturbance.MID_CHUNK):
                 assert before.hits_group, seed
+
+
+def test_losses_without_output_between_them_are_one_recovery():
+    stream = chaos.clients.Stream(None, None, None)
+    stream.arrivals = [1.0, 2.01, 5.0, 9.0]
+    assert chaos.recoveries([stream], [2.0, 3.0, 6.0]) == [3.0, 3.0]
+    assert chaos.num_resumes(stream, [2.0, 3.0, 6.0]) == 3
+    assert chaos.num_resumes(stream, [3.0, 4.0, 9.5]) == 1
