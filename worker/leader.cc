@@ -33,6 +33,8 @@ engine::SchedulerOptions SchedulerOptionsOf(const WorkerOptions& options, int64_
   scheduler.max_num_seqs = options.max_num_seqs;
   scheduler.num_blocks = num_kv_blocks;
   scheduler.max_model_len = max_model_len;
+  scheduler.enable_prefix_caching = options.enable_prefix_caching;
+  if (options.itl_target > absl::ZeroDuration()) scheduler.step_budget.target = options.itl_target;
   return scheduler;
 }
 
@@ -57,6 +59,11 @@ absl::Status Leader::Run() {
                                   worker::v1::Group::service_full_name()};
   ASSIGN_OR_RETURN(server_, common::ServerRunner::Start(server_options, {&gateways_, &members_}));
   common::LogInfo("listening", {{"address", options_.address}, {"port", server_->port()}});
+  if (!options_.metrics_address.empty()) {
+    ASSIGN_OR_RETURN(metrics_,
+                     WorkerMetrics::Serve(options_.metrics_address, shard_.config.model.name));
+    common::LogInfo("metrics are served", {{"port", metrics_->port()}});
+  }
   // The address is ours now, so whoever used these names is gone.
   segment_prefix_ = SegmentPrefix(options_.address, server_->port());
   parallel::RemoveLeftoverSegments(segment_prefix_);
@@ -98,7 +105,8 @@ absl::Status Leader::RunGroup() {
   ASSIGN_OR_RETURN(const std::vector<JoinedRank> ranks,
                    members_.WaitForRanks(identity, Patience()));
   ASSIGN_OR_RETURN(const proto::GroupFormed formed, Agree(ranks));
-  auto group = std::make_unique<LeaderGroup>(options_, shard_, &members_, &gateways_, end_, formed);
+  auto group = std::make_unique<LeaderGroup>(options_, shard_, &members_, &gateways_, metrics_.get(),
+                                             end_, formed);
   {
     std::lock_guard<std::mutex> lock(mutex_);
     group_ = group.get();
@@ -109,6 +117,7 @@ absl::Status Leader::RunGroup() {
     timeline_->OnLost(std::string(status.message()), group->LastSign(), engine::SteadyNow());
     group->Lose(status);
   }
+  if (metrics_ != nullptr) metrics_->SetEngine(nullptr);
   const bool has_stopped = group->Stop();
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -196,6 +205,10 @@ void Leader::BeginServing(const proto::GroupFormed& formed, int64_t max_model_le
   const auto report =
       timeline_->OnServing(static_cast<uint32_t>(options_.world_size), engine::SteadyNow());
   if (report.has_value()) recovery_ = *report;
+  if (metrics_ != nullptr) {
+    if (report.has_value()) metrics_->ObserveRecovery(*report);
+    metrics_->SetEngine(group->engine());
+  }
   gateways_.Open(group->engine(),
                  [info = Info(formed, max_model_len, std::move(followers))] { return info; });
   server_->SetServing(true);
@@ -239,6 +252,7 @@ proto::GetInfoResponse Leader::Info(const proto::GroupFormed& formed, int64_t ma
   for (proto::RankReport& report : followers) *info.add_ranks() = std::move(report);
   info.set_model_name(config.name);
   *info.mutable_recovery() = recovery_;
+  if (metrics_ != nullptr) info.set_metrics_port(static_cast<uint32_t>(metrics_->port()));
   return info;
 }
 

@@ -14,6 +14,7 @@
 #include "worker/leader_group.h"
 #include "worker/process_end.h"
 #include "worker/recovery_timeline.h"
+#include "worker/worker_metrics.h"
 #include "worker/worker_setup.h"
 
 namespace quartet::worker_service {
@@ -48,6 +49,7 @@ class Leader {
   Shard shard_;
   GroupService members_;
   EngineService gateways_;
+  std::unique_ptr<WorkerMetrics> metrics_;  // null: not wanted
   std::string segment_prefix_;
   std::unique_ptr<model::Model> model_;
   int64_t held_kv_blocks_ = 0;  // of model_

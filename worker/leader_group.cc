@@ -17,12 +17,13 @@ constexpr absl::Duration kWatchInterval = absl::Seconds(1);
 }  // namespace
 
 LeaderGroup::LeaderGroup(const WorkerOptions& options, const Shard& shard, GroupService* members,
-                         EngineService* gateways, ProcessEnd* end,
+                         EngineService* gateways, WorkerMetrics* metrics, ProcessEnd* end,
                          const worker::v1::GroupFormed& formed)
     : options_(options),
       shard_(shard),
       members_(members),
       gateways_(gateways),
+      metrics_(metrics),
       end_(end),
       formed_(formed),
       watchdog_(WatchdogOptions(options, shard)) {}
@@ -54,6 +55,7 @@ void LeaderGroup::StartEngine(model::Model* model, const engine::SchedulerOption
   engine::EngineOptions options;
   options.scheduler = scheduler;
   options.max_waiting = options_.max_waiting;
+  options.max_waiting_tokens = options_.max_waiting_tokens;
   options.vocab_size = shard_.config.model.vocab_size;
   options.eos_token_ids = shard_.config.model.eos_token_ids;
   options.epoch = formed_.epoch();
@@ -66,6 +68,9 @@ void LeaderGroup::StartEngine(model::Model* model, const engine::SchedulerOption
     callbacks.broadcast = [this](const engine::StepPlan& plan) {
       return members_->Broadcast(plan);
     };
+  }
+  if (metrics_ != nullptr) {
+    callbacks.on_step = [this](const engine::StepTimes& times) { metrics_->ObserveStep(times); };
   }
   callbacks.on_failure = [this](const absl::Status& why) { OnEngineFailure(why); };
   std::lock_guard<std::mutex> lock(mutex_);

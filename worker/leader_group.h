@@ -12,6 +12,7 @@
 #include "worker/engine_service.h"
 #include "worker/group_service.h"
 #include "worker/process_end.h"
+#include "worker/worker_metrics.h"
 #include "worker/worker_setup.h"
 
 namespace quartet::worker_service {
@@ -19,9 +20,10 @@ namespace quartet::worker_service {
 // Connect, StartEngine, Watch and Stop: one thread, in this order. Lose and EndInOrder: any thread.
 class LeaderGroup {
  public:
-  // All must outlive the group.
+  // All must outlive the group; `metrics` may be null.
   LeaderGroup(const WorkerOptions& options, const Shard& shard, GroupService* members,
-              EngineService* gateways, ProcessEnd* end, const worker::v1::GroupFormed& formed);
+              EngineService* gateways, WorkerMetrics* metrics, ProcessEnd* end,
+              const worker::v1::GroupFormed& formed);
   ~LeaderGroup();
 
   uint64_t epoch() const { return formed_.epoch(); }
@@ -56,6 +58,7 @@ class LeaderGroup {
   const Shard& shard_;
   GroupService* const members_;
   EngineService* const gateways_;
+  WorkerMetrics* const metrics_;
   ProcessEnd* const end_;
   const worker::v1::GroupFormed formed_;
   engine::StepWatchdog watchdog_;

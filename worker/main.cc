@@ -44,6 +44,15 @@ ABSL_FLAG(int64_t, kv_cache_bytes, 0,
 ABSL_FLAG(int64_t, max_num_batched_tokens, 512, "Token budget of a step.");
 ABSL_FLAG(int64_t, max_num_seqs, 64, "Sequences that run at once, at most 256.");
 ABSL_FLAG(int64_t, max_waiting, 1024, "Sequences that may wait; beyond it requests are refused.");
+ABSL_FLAG(int64_t, max_waiting_tokens, int64_t{1} << 20,
+          "Tokens of prompts that may wait; beyond it requests are refused.");
+ABSL_FLAG(bool, enable_prefix_caching, true,
+          "Whether KV blocks are kept and found again by prompts that begin alike.");
+ABSL_FLAG(absl::Duration, itl_target, absl::Milliseconds(100),
+          "What a step may take while sequences decode: prompts beside them are read in chunks that "
+          "fit, but get at least as much time as the decodes. 0: prompts take what they can.");
+ABSL_FLAG(std::string, metrics_address, "127.0.0.1:0",
+          "host:port of the leader's Prometheus metrics; port 0 picks a free one, empty is none.");
 ABSL_FLAG(absl::Duration, group_timeout, absl::Minutes(30),
           "How long ranks wait for each other when the group forms.");
 ABSL_FLAG(int, local_ranks, 0,
@@ -113,6 +122,13 @@ absl::Status CheckRanges(const WorkerOptions& options) {
   RETURN_IF_ERROR(CheckRange("max_num_batched_tokens", options.max_num_batched_tokens,
                              options.max_num_seqs, 65536));
   RETURN_IF_ERROR(CheckRange("max_waiting", options.max_waiting, 1, 1 << 20));
+  RETURN_IF_ERROR(
+      CheckRange("max_waiting_tokens", options.max_waiting_tokens, 1, int64_t{1} << 40));
+  if (options.itl_target < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--itl_target=", absl::FormatDuration(options.itl_target),
+                     " is negative; give a duration such as 100ms, or 0 for no target"));
+  }
   RETURN_IF_ERROR(CheckRange("local_ranks", options.local_ranks, 0, 65536));
   RETURN_IF_ERROR(CheckAtLeast("step_timeout", options.step_timeout, absl::Seconds(1)));
   RETURN_IF_ERROR(
@@ -157,6 +173,10 @@ absl::StatusOr<ProcessOptions> ReadFlags() {
   worker.max_num_batched_tokens = absl::GetFlag(FLAGS_max_num_batched_tokens);
   worker.max_num_seqs = absl::GetFlag(FLAGS_max_num_seqs);
   worker.max_waiting = absl::GetFlag(FLAGS_max_waiting);
+  worker.max_waiting_tokens = absl::GetFlag(FLAGS_max_waiting_tokens);
+  worker.enable_prefix_caching = absl::GetFlag(FLAGS_enable_prefix_caching);
+  worker.itl_target = absl::GetFlag(FLAGS_itl_target);
+  worker.metrics_address = absl::GetFlag(FLAGS_metrics_address);
   worker.group_timeout = absl::GetFlag(FLAGS_group_timeout);
   worker.local_ranks = absl::GetFlag(FLAGS_local_ranks);
   worker.step_timeout = absl::GetFlag(FLAGS_step_timeout);

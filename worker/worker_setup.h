@@ -44,6 +44,10 @@ struct WorkerOptions {
   int64_t max_num_batched_tokens = 512;
   int64_t max_num_seqs = 64;
   int64_t max_waiting = 1024;
+  int64_t max_waiting_tokens = int64_t{1} << 20;
+  bool enable_prefix_caching = true;
+  absl::Duration itl_target = absl::Milliseconds(100);  // zero: prompts take what they can
+  std::string metrics_address = "127.0.0.1:0";          // of the leader; empty: none
   absl::Duration group_timeout = absl::Minutes(30);
   int local_ranks = 0;  // ranks that share this host's cores and memory; 0: world_size
   // The step watchdog's floor, and the factor of its prediction.

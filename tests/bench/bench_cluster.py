@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -84,12 +85,15 @@ class Cluster:
         self.log = tempfile.TemporaryFile()
         self.server = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True, start_new_session=True)
         self.http_port = self.grpc_port = None
+        too_long = threading.Timer(START_TIMEOUT_S, self.server.kill)  # which ends the reading below
+        too_long.start()
         for line in self.server.stdout:
             if line.startswith("gRPC is served on port "):
                 self.grpc_port = int(line.split()[-1])
             if line.startswith("Inference server is ready on port "):
                 self.http_port = int(line.split()[-1])
                 break
+        too_long.cancel()
         if self.http_port is None:
             self.server.wait()
             self.log.seek(0)
@@ -200,14 +204,15 @@ def histogram_quantile(before, after, q):
 
 @contextlib.contextmanager
 def load(cluster, **flags):
-    """`quartet bench` in the background, against the cluster's HTTP face. Yields its process; its report is at .report() after the block."""
+    """`quartet bench` in the background, against the cluster's HTTP face. Yields its process; .report() and .trace() work after the block."""
     flags = {"num_requests": 1_000_000, "seed": 1} | flags
-    out = tempfile.NamedTemporaryFile(suffix=".json")
-    command = [str(BUILD / "bin" / "quartet"), "bench", f"--address={cluster.url}", f"--json={out.name}"]
+    out, trace = tempfile.NamedTemporaryFile(suffix=".json"), tempfile.NamedTemporaryFile(suffix=".jsonl")
+    command = [str(BUILD / "bin" / "quartet"), "bench", f"--address={cluster.url}", f"--json={out.name}", f"--trace={trace.name}"]
     command += [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in flags.items()]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     process.command = command
     process.report = lambda: json.loads(pathlib.Path(out.name).read_text())
+    process.trace = lambda: [json.loads(line) for line in open(trace.name)]
     try:
         yield process
         process.wait(600)
@@ -217,6 +222,16 @@ def load(cluster, **flags):
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def quantile(values, q):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(q * len(values)))] if values else None
+
+
+def gaps_between(requests, begin, end):
+    """Milliseconds between neighbouring tokens of a request, for those that came in [begin, end) of the monotonic clock."""
+    return [1000 * (b - a) for r in requests for a, b in zip(r["token_times_s"], r["token_times_s"][1:]) if begin <= b < end]
 
 
 def median(values):

@@ -6,7 +6,7 @@ Run: control_plane.py [--quick] [--repetitions 3] [--json OUT] [--only cpu,satur
 Serves Qwen2.5-7B's shape on the simulated 4x4090 (a model of the hardware, not a measurement of it) and loads it over HTTP from one
 thread (`quartet bench`). Reports, medians over the repetitions:
   cpu         CPU microseconds per generated token of each process at 256 running sequences, at the profile's own speed
-  saturation  tokens/s that this machine carries when the device is made so fast that it never waits for it
+  saturation  tokens/s that this machine carries: the device is made faster until clients no longer see tokens at the pace of the steps
   alone       what one stream alone sees beyond the simulated step's time, with the device slowed down
   gap         host time and device idle time between steps, as the leader's histograms say (cpu's windows)
   memory      resident bytes per open stream of each process, at 1,000 and 5,000 streams, and threads
@@ -19,7 +19,8 @@ import sys
 import tempfile
 import time
 
-from bench_cluster import (ROOT, Cluster, busy_seconds_of_machine, histogram_quantile, load, machine, median, seven_b, wait_until)
+from bench_cluster import (ROOT, Cluster, Process, busy_seconds_of_machine, gaps_between, histogram_quantile, load, machine, median, quantile, seven_b,
+                           wait_until)
 
 PROFILE = "4xrtx4090-bf16"
 ROLES = ["gateway", "tokenizer", "leader", "follower", "load generator"]
@@ -52,7 +53,6 @@ class Window:
         self.before = self.read()
 
     def read(self):
-        from bench_cluster import Process
         processes = self.cluster.processes() | {"load generator": [Process(self.generator.pid, "load generator")]}
         return {
             "cpu": {role: sum(p.cpu_seconds() for p in processes[role]) for role in ROLES},
@@ -81,25 +81,27 @@ class Window:
 
 
 def measure_load(model, args, time_scale, concurrency=STREAMS, **load_flags):
-    window_s = 4 if args.quick else 10
+    window_s = 4 if args.quick else 8
     load_flags = {"concurrency": concurrency, "prompt_tokens": 128, "output_tokens": 512, "ignore_eos": False, "temperature": 1} | load_flags
     with Cluster(model, *flags(time_scale)) as cluster:
-        with load(cluster, duration_s=5 + (window_s + 0.5) * args.repetitions, **load_flags) as generator:
+        with load(cluster, duration_s=4 + (window_s + 0.5) * args.repetitions, **load_flags) as generator:
             wait_until(lambda: cluster.metric("quartet_num_requests_running") >= concurrency * 0.9, 60, f"{concurrency} sequences run")
             time.sleep(1)
-            windows = []
+            windows, begin = [], time.monotonic()
             for _ in range(args.repetitions):
                 window = Window(cluster, generator)
                 time.sleep(window_s)
                 windows.append(window.result())
-        report = generator.report()
+            end = time.monotonic()
+        report, requests = generator.report(), generator.trace()
         print(f"  {' '.join(cluster.command)}\n  {' '.join(generator.command)}", file=sys.stderr)
     if report["num_failed"]:
         raise RuntimeError(f"{report['num_failed']} requests failed: {report['first_error']}")
     result = {key: median([w[key] for w in windows]) for key in windows[0]}
-    result |= {"client inter-token p50, ms": report["inter_token_ms"]["p50"], "client inter-token p99, ms": report["inter_token_ms"]["p99"],
-               "client ttft p50, ms": report["ttft_ms"]["p50"]}
-    return result
+    gaps = gaps_between(requests, begin, end)
+    first = [1000 * (r["token_times_s"][0] - r["sent_s"]) for r in requests if r["token_times_s"] and r["sent_s"] >= begin]
+    return result | {"client inter-token p50, ms": quantile(gaps, 0.5), "client inter-token p99, ms": quantile(gaps, 0.99),
+                     "client ttft p50, ms": quantile(first, 0.5), "client ttft p99, ms": quantile(first, 0.99)}
 
 
 def measure_cpu(model, args):
@@ -107,7 +109,20 @@ def measure_cpu(model, args):
 
 
 def measure_saturation(model, args):
-    return measure_load(model, args, 0.001)
+    """Faster and faster, until tokens pile up on their way: then they come in bursts, many with one read."""
+    args = argparse.Namespace(**vars(args) | {"repetitions": 1, "quick": True})
+    best, tried = None, {}
+    for scale in (0.5, 0.35, 0.25, 0.18, 0.125, 0.09):
+        result = measure_load(model, args, scale)
+        period = 1000 / result["steps_per_s"]
+        keeps_pace = 0.5 * period <= result["client inter-token p50, ms"] <= 1.5 * period and result["client inter-token p99, ms"] <= 10 * period
+        tried[f"time scale {scale}: tokens/s"] = result["tokens_per_s"]
+        print(f"  time scale {scale}: {result['tokens_per_s']:,.0f} tokens/s, {'keeps' if keeps_pace else 'does not keep'} pace", file=sys.stderr)
+        if not keeps_pace:
+            break
+        if best is None or result["tokens_per_s"] > best["tokens_per_s"]:
+            best = result | {"time scale": scale}
+    return (best or {"no time scale keeps pace": None}) | tried
 
 
 def measure_alone(model, args):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a very long prompt does to streams that run: their inter-token latency with and without it.
 
-Run: long_prompt_neighbour.py [--quick] [--repetitions 3] [--json OUT] [--only simulated,random,smollm2] [-- FLAGS OF quartet serve]
+Run: long_prompt_neighbour.py [--quick] [--repetitions N] [--json OUT] [--only simulated,random,smollm2] [-- FLAGS OF quartet serve]
 
 16 streams run; then a long prompt comes, and what its neighbours see from when it was sent until its first token is compared with
 the time before. Three servers: Qwen2.5-7B's shape on the simulated 4x4090 (a model of the hardware) with 30,000 tokens; on the CPU
@@ -15,15 +15,10 @@ import sys
 import tempfile
 import time
 
-from bench_cluster import BUILD, ROOT, Cluster, machine, median, seven_b, wait_until
+from bench_cluster import BUILD, ROOT, Cluster, gaps_between, machine, median, quantile, seven_b, wait_until
 
 STREAMS = 16
 CACHE_MODEL = "models/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def quantile(values, q):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(q * len(values)))] if values else None
 
 
 def bench(cluster, trace, **flags):
@@ -35,11 +30,6 @@ def finish(process):
     _, errors = process.communicate(timeout=900)
     if process.returncode != 0:
         raise RuntimeError(f"quartet bench: {errors[-1000:]}")
-
-
-def gaps_between(streams, begin, end):
-    """Milliseconds between neighbouring tokens of a stream, for those that came in [begin, end)."""
-    return [1000 * (b - a) for s in streams for a, b in zip(s["token_times_s"], s["token_times_s"][1:]) if begin <= b < end]
 
 
 def measure_once(cluster, folder, prompt_tokens, stream_tokens, before_s, seed):
@@ -66,32 +56,32 @@ def measure_once(cluster, folder, prompt_tokens, stream_tokens, before_s, seed):
     }
 
 
-def measure(model, args, serve_flags, **sizes):
+def measure(model, args, serve_flags, repetitions, **sizes):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="quartet-bench-"))
     results = []
     with Cluster(model, *serve_flags, *args.flags) as cluster:
         print(f"  {' '.join(cluster.command)}", file=sys.stderr)
-        for repetition in range(args.repetitions):
+        for repetition in range(args.repetitions or repetitions):
             results.append(measure_once(cluster, folder, seed=repetition + 1, **sizes))
     return {key: median([r[key] for r in results]) for key in results[0]}
 
 
 def simulated(args, folder):
     flags = ["--device=simulated", "--sim_profile=4xrtx4090-bf16", "--tensor_parallel_size=4", "--max_num_batched_tokens=2048"]
-    return measure(seven_b(folder / "Qwen2.5-7B-shape"), args, flags, prompt_tokens=30000, stream_tokens=1500, before_s=2)
+    return measure(seven_b(folder / "Qwen2.5-7B-shape"), args, flags, 1 if args.quick else 3, prompt_tokens=30000, stream_tokens=1500, before_s=2)
 
 
 def random_model(args, folder):
     model = folder / "random-small.gguf"
     subprocess.run([sys.executable, ROOT / "tests/bench/make_random_gguf.py", model, "--shape=small"], check=True, stdout=subprocess.DEVNULL)
     tokens = 8000 if args.quick else 30000
-    return measure(model, args, [], prompt_tokens=tokens, stream_tokens=800 if args.quick else 3000, before_s=3)
+    return measure(model, args, [], 1, prompt_tokens=tokens, stream_tokens=800 if args.quick else 3000, before_s=3)
 
 
 def smollm2(args, folder):
     import bench_cluster
     cache = pathlib.Path(bench_cluster.os.environ.get("QUARTET_CACHE", pathlib.Path.home() / ".cache/quartet"))
-    return measure(cache / CACHE_MODEL, args, [], prompt_tokens=3000 if args.quick else 6000, stream_tokens=200 if args.quick else 400, before_s=3)
+    return measure(cache / CACHE_MODEL, args, [], 1, prompt_tokens=3000 if args.quick else 6000, stream_tokens=200 if args.quick else 400, before_s=3)
 
 
 def main():
@@ -102,8 +92,7 @@ def main():
     parser.add_argument("--only", default="simulated,random,smollm2")
     parser.add_argument("flags", nargs="*", help="flags of quartet serve")
     args = parser.parse_args()
-    args.repetitions = args.repetitions or (1 if args.quick else 3)
-    results = {"machine": machine(), "command": " ".join(sys.argv), "streams": STREAMS, "repetitions": args.repetitions, "statistic": "median"}
+    results = {"machine": machine(), "command": " ".join(sys.argv), "streams": STREAMS, "repetitions": args.repetitions or "3 on the simulated device, 1 on the CPU", "statistic": "median"}
     print(json.dumps(results, indent=2))
     with tempfile.TemporaryDirectory() as folder:
         for name in args.only.split(","):

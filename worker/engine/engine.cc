@@ -46,6 +46,7 @@ Engine::Engine(const EngineOptions& options, model::Model* model, StepWatchdog* 
                EngineCallbacks callbacks)
     : options_(options),
       callbacks_(std::move(callbacks)),
+      inbox_({options.max_waiting, options.max_waiting_tokens}),
       scheduler_(options.scheduler),
       mirror_(LimitsOf(options), options.epoch),
       runner_(options.vocab_size, model, watchdog),
@@ -61,11 +62,7 @@ void Engine::Start() {
 }
 
 void Engine::Stop() {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
-  }
-  work_.notify_all();
+  inbox_.Stop();
   if (thread_.joinable()) thread_.join();
   runner_.Stop();
 }
@@ -74,103 +71,33 @@ absl::Status Engine::Submit(SequenceRequest request) {
   request.eos_token_ids.insert(request.eos_token_ids.end(), options_.eos_token_ids.begin(),
                                options_.eos_token_ids.end());
   RETURN_IF_ERROR(ValidateRequest(request, options_.vocab_size, options_.scheduler));
-  const int64_t num_tokens =
-      static_cast<int64_t>(request.prompt_ids.size() + request.output_ids.size());
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (!failure_.ok()) return failure_;
-    const int64_t waiting = load_.num_waiting + num_submitted_;
-    if (waiting >= options_.max_waiting) {
-      return absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", waiting,
-                                                       " sequences wait, --max_waiting is ",
-                                                       options_.max_waiting, "; try again later"));
-    }
-    // One that waits alone is taken however long it is.
-    const int64_t waiting_tokens = load_.num_waiting_tokens + num_submitted_tokens_;
-    if (waiting > 0 && waiting_tokens + num_tokens > options_.max_waiting_tokens) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the queue is full: ", waiting_tokens, " tokens of prompts wait and ",
-                       num_tokens, " would join them, --max_waiting_tokens is ",
-                       options_.max_waiting_tokens, "; try again later"));
-    }
-    inbox_.emplace_back(std::move(request));
-    ++num_submitted_;
-    num_submitted_tokens_ += num_tokens;
-  }
-  work_.notify_one();
-  return absl::OkStatus();
+  return inbox_.Submit(std::move(request));
 }
 
-void Engine::Push(Command command) {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    inbox_.push_back(std::move(command));
-  }
-  work_.notify_one();
-}
+void Engine::Cancel(const SequenceKey& key) { inbox_.Push(Inbox::Cancel{key}); }
 
-void Engine::Cancel(const SequenceKey& key) { Push(CancelCommand{key}); }
+void Engine::Detach(uint64_t client_id) { inbox_.Push(Inbox::Detach{client_id}); }
 
-void Engine::Detach(uint64_t client_id) { Push(DetachCommand{client_id}); }
+void Engine::Probe() { inbox_.Probe(); }
 
-void Engine::Probe() {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    probe_wanted_ = true;
-  }
-  work_.notify_one();
-}
-
-bool Engine::TakeProbe() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return std::exchange(probe_wanted_, false);
-}
-
-void Engine::Fail(const absl::Status& why) {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (failure_.ok()) failure_ = why;
-  }
-  work_.notify_one();
-}
-
-absl::Status Engine::failure() const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return failure_;
-}
-
-EngineLoad Engine::load() const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  EngineLoad load = load_;
-  load.num_waiting += num_submitted_;
-  load.num_waiting_tokens += num_submitted_tokens_;
-  return load;
-}
+void Engine::Fail(const absl::Status& why) { inbox_.Fail(why); }
 
 void Engine::PublishLoad() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  load_.num_running = scheduler_.num_running();
-  load_.num_waiting = scheduler_.num_waiting();
-  load_.num_used_blocks = scheduler_.block_pool().num_used();
-  load_.num_blocks = scheduler_.block_pool().num_blocks();
-  load_.num_waiting_tokens = scheduler_.num_waiting_tokens();
-  load_.num_cached_blocks = scheduler_.prefix_cache().num_cached();
-  load_.num_partial_prompts = num_partial_prompts_;
-  load_.num_steps = committed_;
-  load_.counters = scheduler_.counters();
-}
-
-bool Engine::WaitForWork() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  work_.wait(lock, [this] {
-    return stopping_ || probe_wanted_ || !failure_.ok() || !inbox_.empty() || !scheduler_.empty() ||
-           !outstanding_.empty();
-  });
-  return !stopping_;
+  EngineLoad load;
+  load.num_running = scheduler_.num_running();
+  load.num_waiting = scheduler_.num_waiting();
+  load.num_used_blocks = scheduler_.block_pool().num_used();
+  load.num_blocks = scheduler_.block_pool().num_blocks();
+  load.num_waiting_tokens = scheduler_.num_waiting_tokens();
+  load.num_cached_blocks = scheduler_.prefix_cache().num_cached();
+  load.num_partial_prompts = num_partial_prompts_;
+  load.num_steps = committed_;
+  load.counters = scheduler_.counters();
+  inbox_.Publish(load);
 }
 
 void Engine::Loop() {
-  while (WaitForWork()) {
+  while (inbox_.Wait(!scheduler_.empty() || !outstanding_.empty())) {
     WaitForPlanningTime();
     if (!RunStep().ok()) return;
   }
@@ -186,7 +113,7 @@ void Engine::WaitForPlanningTime() {
 absl::StatusOr<bool> Engine::RunStep() {
   EventMap events;
   absl::StatusOr<bool> has_worked = false;
-  if (absl::Status status = failure(); status.ok()) {
+  if (absl::Status status = inbox_.failure(); status.ok()) {
     has_worked = Advance(&events);
   } else {
     has_worked = std::move(status);
@@ -195,7 +122,7 @@ absl::StatusOr<bool> Engine::RunStep() {
   Emit(std::move(events));
   if (has_worked.ok()) return has_worked;
   FailAll(has_worked.status());
-  return failure();
+  return inbox_.failure();
 }
 
 absl::StatusOr<bool> Engine::Advance(EventMap* events) {
@@ -206,7 +133,7 @@ absl::StatusOr<bool> Engine::Advance(EventMap* events) {
                                        [](const ScheduledSequence& s) { return !s.samples; });
   // The load counts the sequences in the step while it runs.
   PublishLoad();
-  const bool probes = TakeProbe() && outstanding_.empty();
+  const bool probes = inbox_.TakeProbe() && outstanding_.empty();
   const bool is_planned = probes || !step.sequences.empty();
   if (is_planned) RETURN_IF_ERROR(Launch(std::move(step)));
   if (outstanding_.size() > 1 || (!is_planned && !outstanding_.empty())) {
@@ -217,21 +144,13 @@ absl::StatusOr<bool> Engine::Advance(EventMap* events) {
 }
 
 void Engine::TakeCommands(EventMap* events) {
-  std::vector<Command> commands;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    commands.swap(inbox_);
-    // Counted as waiting from here on, without a gap in which they count nowhere.
-    load_.num_waiting += std::exchange(num_submitted_, 0);
-    load_.num_waiting_tokens += std::exchange(num_submitted_tokens_, 0);
-  }
-  for (Command& command : commands) {
+  for (Inbox::Command& command : inbox_.Take()) {
     if (auto* request = std::get_if<SequenceRequest>(&command)) {
       AddSequence(std::move(*request), events);
-    } else if (auto* cancel = std::get_if<CancelCommand>(&command)) {
+    } else if (auto* cancel = std::get_if<Inbox::Cancel>(&command)) {
       Retire(scheduler_.Remove(cancel->key));
     } else {
-      const uint64_t client_id = std::get<DetachCommand>(command).client_id;
+      const uint64_t client_id = std::get<Inbox::Detach>(command).client_id;
       for (auto& sequence : scheduler_.RemoveClient(client_id)) Retire(std::move(sequence));
     }
   }
@@ -418,7 +337,7 @@ void Engine::FailAll(const absl::Status& why) {
   if (std::exchange(has_ended_, true)) return;
   // A rank's death is known before the collective that waits for it gives up; it says more.
   Fail(absl::UnavailableError(absl::StrCat("the worker group failed: ", why.message())));
-  const absl::Status reason = failure();
+  const absl::Status reason = inbox_.failure();
   common::LogError("engine ends", {{"why", reason.message()}, {"step", step_}});
   // What runs may read sequences until its end.
   runner_.Stop();

@@ -6,22 +6,20 @@
 // at most one surplus token in step n + 1, which is thrown away.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "worker/engine/engine_load.h"
+#include "worker/engine/inbox.h"
 #include "worker/engine/scheduler.h"
 #include "worker/engine/sequence.h"
 #include "worker/engine/step_plan.h"
@@ -66,18 +64,6 @@ struct EngineCallbacks {
   std::function<void(const absl::Status& why)> on_failure;
 };
 
-struct EngineLoad {
-  int64_t num_running = 0;
-  int64_t num_waiting = 0;
-  int64_t num_used_blocks = 0;
-  int64_t num_blocks = 0;
-  int64_t num_waiting_tokens = 0;
-  int64_t num_cached_blocks = 0;    // that hold a prefix and that nobody uses
-  int64_t num_partial_prompts = 0;  // sequences in the newest step whose prompt does not end in it
-  uint64_t num_steps = 0;
-  SchedulerCounters counters;
-};
-
 // Submit, Cancel, Detach, Probe, Fail and load() may be called from any thread; Start, Stop and
 // RunStep from one. Sleeps without a timeout when there is nothing to do.
 class Engine {
@@ -106,7 +92,7 @@ class Engine {
   // Ends the engine with an error: on_failure is called, then every sequence gets `why`.
   void Fail(const absl::Status& why);
 
-  EngineLoad load() const;
+  EngineLoad load() const { return inbox_.load(); }
 
   // One turn of the loop, for tests and for callers without a thread: takes in what was submitted,
   // plans a step if there is one, and commits the step before it. False if there was nothing to do.
@@ -114,13 +100,6 @@ class Engine {
   absl::StatusOr<bool> RunStep();
 
  private:
-  struct CancelCommand {
-    SequenceKey key;
-  };
-  struct DetachCommand {
-    uint64_t client_id;
-  };
-  using Command = std::variant<SequenceRequest, CancelCommand, DetachCommand>;
   using EventMap = std::map<uint64_t, std::vector<SequenceEvent>>;  // by client
   // A planned step, until it is committed.
   struct Outstanding {
@@ -130,13 +109,10 @@ class Engine {
     bool follows_at_once = false;  // sequences were there when the step before it was committed
   };
 
-  void Push(Command command);
   void Loop();
-  bool WaitForWork();
   // Plans step n + 1 as late as possible while step n computes, so that what is submitted meanwhile
   // gets into it.
   void WaitForPlanningTime();
-  bool TakeProbe();
   void TakeCommands(EventMap* events);
   void AddSequence(SequenceRequest request, EventMap* events);
   void ExpireSequences(EventMap* events);
@@ -156,11 +132,11 @@ class Engine {
   void CommitSample(Sequence* sequence, kernels::SampledToken token, EventMap* events);
   void Emit(EventMap events);
   void FailAll(const absl::Status& why);
-  absl::Status failure() const;
   void PublishLoad();
 
   const EngineOptions options_;
   const EngineCallbacks callbacks_;
+  Inbox inbox_;
 
   // The loop's own.
   Scheduler scheduler_;
@@ -177,16 +153,6 @@ class Engine {
   absl::Duration host_time_;  // CPU time of the engine's thread at the last commit
   bool was_busy_ = false;     // sequences were left after the last commit
   bool has_ended_ = false;
-
-  mutable std::mutex mutex_;
-  std::condition_variable work_;
-  std::vector<Command> inbox_;  // guarded by mutex_, as all below
-  int64_t num_submitted_ = 0;   // sequences in inbox_
-  int64_t num_submitted_tokens_ = 0;
-  bool probe_wanted_ = false;
-  bool stopping_ = false;
-  absl::Status failure_;
-  EngineLoad load_;
 
   std::thread thread_;
 };

@@ -19,6 +19,7 @@
 #include "worker/engine/block_pool.h"
 #include "worker/engine/fair_queue.h"
 #include "worker/engine/prefix_cache.h"
+#include "worker/engine/scheduler_counters.h"
 #include "worker/engine/sequence.h"
 #include "worker/engine/step_budget.h"
 #include "worker/engine/step_plan.h"
@@ -53,13 +54,6 @@ struct ScheduledStep {
   std::vector<BlockTableUpdate> block_updates;
   int64_t num_decodes = 0;        // sequences with one new token that go on with their output
   int64_t num_prompt_tokens = 0;  // new tokens of the others
-};
-
-// What the scheduler has counted since it was made.
-struct SchedulerCounters {
-  uint64_t num_preemptions = 0;
-  uint64_t num_prefix_queried_tokens = 0;  // that a sequence began with
-  uint64_t num_prefix_hit_tokens = 0;      // of those: found in the cache
 };
 
 // Not thread-safe. Owns its sequences.

@@ -68,15 +68,13 @@ void SchedulerChecker::Added(const Sequence* sequence) {
 }
 
 absl::Status SchedulerChecker::Removed(const SequenceKey& key) {
-  const bool was_there = books_.erase({key.client_id, key.sequence_id}) == 1;
-  return was_there ? absl::OkStatus()
-                   : absl::InternalError(absl::StrCat("sequence ", key.client_id, "/",
-                                                      key.sequence_id, " ended twice"));
+  if (books_.erase({key.client_id, key.sequence_id}) == 1) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("sequence ", key.client_id, "/", key.sequence_id, " ended twice"));
 }
 
 int64_t SchedulerChecker::StepBound() const {
-  // The first in rank of those that run is in every step, and sequences that wait are let in in
-  // their order; what is lost to preemption is computed again.
+  // Every step brings somebody on (CheckOrder); what is lost to preemption is computed again.
   int64_t tokens = 0;
   for (const auto& [key, book] : books_) {
     tokens += book.sequence->num_prompt_tokens() + book.sequence->params().max_tokens;
@@ -147,8 +145,9 @@ absl::Status SchedulerChecker::NoteRunning() {
   return CountHolders();
 }
 
-// Nobody starves: of those that wait nobody is let in before one that ranks earlier, and the first
-// of those that run is in every step. So the first one ends, and then the next is the first.
+// Nobody starves: of those that wait nobody is let in before one that ranks earlier (with tenants:
+// one of the same tenant and priority), and the first of those that run is in every step. So the
+// first one ends, and then the next is the first.
 absl::Status SchedulerChecker::CheckOrder(const ScheduledStep& step) {
   const Book* first_running = nullptr;
   const Book* first_waiting = nullptr;
@@ -157,12 +156,7 @@ absl::Status SchedulerChecker::CheckOrder(const ScheduledStep& step) {
     if (first == nullptr || book.rank < first->rank) first = &book;
   }
   for (const auto& [key, book] : books_) {
-    if (has_tenants_) break;
-    const bool was_let_in = book.is_running && !book.was_running;
-    if (was_let_in && first_waiting != nullptr && first_waiting->rank < book.rank) {
-      return Violation(*book.sequence, "was let in before ",
-                       first_waiting->sequence->request().key.sequence_id, ", which ranks earlier");
-    }
+    if (book.is_running && !book.was_running) RETURN_IF_ERROR(CheckLetIn(book));
   }
   if (first_running == nullptr) {
     return first_waiting == nullptr || HasUncommitted()
@@ -176,12 +170,45 @@ absl::Status SchedulerChecker::CheckOrder(const ScheduledStep& step) {
   }
   const Sequence& first = *first_running->sequence;
   // It may have nothing to do if the step before, not committed yet, brings its last token.
-  const int64_t num_tokens = static_cast<int64_t>(first_running->tokens.size());
-  if (num_tokens > first.num_tokens()) return absl::OkStatus();
-  for (const ScheduledSequence& scheduled : step.sequences) {
+  if (first_running->tokens.size() > first.tokens().size()) return absl::OkStatus();
+  for (const auto& scheduled : step.sequences) {
     if (scheduled.sequence == &first) return absl::OkStatus();
   }
   return Violation(first, "is the first of those that run, but not in the step");
+}
+
+absl::Status SchedulerChecker::CheckLetIn(const Book& newcomer) const {
+  const SequenceRequest& request = newcomer.sequence->request();
+  for (const auto& [key, book] : books_) {
+    if (book.is_running || newcomer.rank < book.rank) continue;
+    const SequenceRequest& other = book.sequence->request();
+    if (has_tenants_ && (other.tenant != request.tenant || other.priority != request.priority)) {
+      continue;
+    }
+    return Violation(*newcomer.sequence, "was let in before ", other.key.sequence_id,
+                     ", which ranks earlier");
+  }
+  return absl::OkStatus();
+}
+
+// Whoever writes its output gets a token in every step, whatever prompts are read beside it.
+absl::Status SchedulerChecker::CheckDecodes(const ScheduledStep& step) const {
+  std::set<const Sequence*> scheduled;
+  for (const ScheduledSequence& each : step.sequences) scheduled.insert(each.sequence);
+  for (const auto& [key, book] : books_) {
+    const int64_t num_left = static_cast<int64_t>(book.tokens.size()) - book.num_computed;
+    if (!book.is_running || !book.was_running || !book.has_sampled) continue;
+    if (num_left != 1 || HasAllTokens(book)) continue;
+    if (scheduled.contains(book.sequence)) continue;
+    return Violation(*book.sequence, "writes its output and is not in the step");
+  }
+  return absl::OkStatus();
+}
+
+bool SchedulerChecker::HasAllTokens(const Book& book) const {
+  const int64_t num_tokens = static_cast<int64_t>(book.tokens.size());
+  return num_tokens >= options_.max_model_len ||
+         num_tokens - book.sequence->num_prompt_tokens() >= book.sequence->params().max_tokens;
 }
 
 bool SchedulerChecker::HasUncommitted() const {
@@ -234,8 +261,7 @@ absl::Status SchedulerChecker::CheckChunk(const ScheduledSequence& scheduled, Bo
   const int64_t begin = scheduled.first_position;
   const int64_t end = begin + scheduled.num_new_tokens;
   const int64_t num_tokens = static_cast<int64_t>(book->tokens.size());
-  if (num_tokens >= options_.max_model_len ||
-      num_tokens - sequence.num_prompt_tokens() >= sequence.params().max_tokens) {
+  if (HasAllTokens(*book)) {
     return Violation(sequence, "has all of its ", num_tokens, " tokens and is scheduled again");
   }
   if (scheduled.num_new_tokens < 1 || end > num_tokens) {
@@ -290,6 +316,7 @@ absl::Status SchedulerChecker::CheckStep(ScheduledStep step, CheckedStep* out) {
   RETURN_IF_ERROR(CheckTables(step));
   RETURN_IF_ERROR(NoteRunning());
   RETURN_IF_ERROR(CheckOrder(step));
+  RETURN_IF_ERROR(CheckDecodes(step));
   out->keys.clear();
   out->sampled.clear();
   for (const ScheduledSequence& scheduled : step.sequences) {
@@ -363,11 +390,11 @@ absl::Status SchedulerChecker::CheckTokens(const Sequence& sequence) const {
   const auto it = books_.find({key.client_id, key.sequence_id});
   if (it == books_.end()) return Violation(sequence, "unknown");
   const std::vector<int32_t>& tokens = it->second.tokens;
-  if (tokens.size() < sequence.tokens().size() ||
-      !std::equal(sequence.tokens().begin(), sequence.tokens().end(), tokens.begin())) {
-    return Violation(sequence, "has other tokens than it would have alone");
+  const auto& got = sequence.tokens();
+  if (got.size() <= tokens.size() && std::equal(got.begin(), got.end(), tokens.begin())) {
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  return Violation(sequence, "has other tokens than it would have alone");
 }
 
 }  // namespace quartet::engine

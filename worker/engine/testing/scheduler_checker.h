@@ -104,6 +104,10 @@ class SchedulerChecker {
   // Whether steps that were checked have sampled tokens that the sequences don't have yet.
   bool HasUncommitted() const;
   absl::Status CheckOrder(const ScheduledStep& step);
+  absl::Status CheckLetIn(const Book& newcomer) const;
+  absl::Status CheckDecodes(const ScheduledStep& step) const;
+  // Whether it is as long as it may become, also by what is not committed yet.
+  bool HasAllTokens(const Book& book) const;
   absl::Status CheckChunk(const ScheduledSequence& scheduled, Book* book);
   absl::Status CheckLogits(const ScheduledSequence& scheduled, Book* book, int64_t end);
   absl::Status WriteCells(const ScheduledSequence& scheduled, const Book& book);
