@@ -5,10 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <future>
-#include <mutex>
-#include <vector>
 
 #include "common/version.h"
 #include "worker/engine/testing/fake_model.h"
@@ -227,59 +224,19 @@ TEST_F(GroupServiceTest, ARankWhosePlaceIsTakenIsToldToComeAgain) {
   EXPECT_TRUE(group_.lost().ok()) << "the group goes on";
 }
 
-// Models of several ranks that share the leader's sampled ids, as a communicator would.
-class SharedIds {
- public:
-  class Model : public engine::FakeModel {
-   public:
-    Model(SharedIds* shared, bool is_leader)
-        : FakeModel(kVocabSize), shared_(shared), is_leader_(is_leader) {}
-
-    absl::Status ShareTokenIds(std::vector<int32_t>* ids) override {
-      if (is_leader_) {
-        shared_->Push(*ids);
-      } else {
-        *ids = shared_->Wait(next_++);
-      }
-      return absl::OkStatus();
-    }
-
-   private:
-    SharedIds* const shared_;
-    const bool is_leader_;
-    size_t next_ = 0;
-  };
-
- private:
-  void Push(std::vector<int32_t> ids) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    all_.push_back(std::move(ids));
-    changed_.notify_all();
-  }
-  std::vector<int32_t> Wait(size_t index) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return all_.size() > index; });
-    return all_[index];
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<std::vector<int32_t>> all_;  // guarded by mutex_
-};
-
 TEST_F(GroupServiceTest, FollowersRunTheLeadersSteps) {
   auto members = FormGroup();
-  SharedIds shared;
-  std::vector<std::unique_ptr<SharedIds::Model>> models;
+  engine::FakeModel leader_model(kVocabSize);
+  std::vector<std::unique_ptr<engine::FakeModel>> models;
   std::vector<std::future<absl::Status>> followers;
   for (auto& member : members) {
-    models.push_back(std::make_unique<SharedIds::Model>(&shared, false));
+    models.push_back(std::make_unique<engine::FakeModel>(kVocabSize));
+    models.back()->shared_by = &leader_model;
     followers.push_back(
         std::async(std::launch::async, [model = models.back().get(), source = member.get()] {
           return engine::RunFollower(TestLimits(), kEpoch, model, nullptr, source);
         }));
   }
-  SharedIds::Model leader_model(&shared, true);
   engine::EngineCallbacks callbacks;
   int num_events = 0;
   callbacks.on_events = [&](uint64_t, uint64_t, std::vector<engine::SequenceEvent> events) {
