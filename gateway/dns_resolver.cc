@@ -25,8 +25,14 @@ absl::StatusOr<std::vector<std::string>> Lookup(const std::string& host, const s
     const std::string why = error == EAI_SYSTEM ? std::strerror(errno) : gai_strerror(error);
     return absl::UnavailableError(absl::StrCat("can't resolve ", host, ":", port, ": ", why));
   }
+  // A host with addresses of both families is one group and not two.
+  bool has_ipv4 = false;
+  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
+    has_ipv4 |= one->ai_family == AF_INET;
+  }
   std::set<std::string> addresses;
   for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
+    if (has_ipv4 && one->ai_family != AF_INET) continue;
     char text[NI_MAXHOST];
     if (getnameinfo(one->ai_addr, one->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) !=
         0) {

@@ -87,9 +87,10 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateEvent>,
 
  private:
   // Finish may overtake a write that is under way, whose message stays in queue_ until the call is
-  // destroyed.
+  // destroyed; a client that does not read may put that off for long, so the rest goes now.
   void FinishLocked(const absl::Status& status) {
     if (std::exchange(finishing_, true)) return;
+    while (queue_.size() > 1) queue_.pop_back();
     Finish(ToRpcStatus(status));
   }
 

@@ -16,7 +16,8 @@ class Resolver {
 
   virtual ~Resolver() = default;
   // All addresses of `host`, each with `port`, in the form that channels take ("10.1.2.3:50051",
-  // "[fd00::7]:50051"), sorted. `done` is called on the loop, later.
+  // "[fd00::7]:50051"), sorted; only the IPv4 ones if it has any. `done` is called on the loop,
+  // later.
   virtual void Resolve(const std::string& host, const std::string& port, Done done) = 0;
 };
 

@@ -20,7 +20,9 @@ namespace proto = worker::v1;
 
 constexpr uint32_t kProtocolVersion = 1;
 constexpr absl::Duration kFirstBackOff = absl::Milliseconds(50);
-constexpr absl::Duration kMaxBackOff = absl::Seconds(1);
+// Part of every recovery: streams wait this long at most for a group that is back. An attempt costs
+// less than a millisecond of CPU time.
+constexpr absl::Duration kMaxBackOff = absl::Milliseconds(250);
 constexpr absl::Duration kHelloDeadline = absl::Seconds(10);
 constexpr absl::Duration kPollInterval = absl::Seconds(1);
 // While nothing runs on the group.
@@ -174,7 +176,7 @@ void WorkerClient::OnHello(uint64_t connection, const proto::HelloAck& hello) {
   refusal_ = CheckHello(hello.info());
   if (!refusal_.ok()) return stream_->Cancel();
   info_ = FromProto(hello.info());
-  load_ = GroupLoad{0, 0, 0, hello.info().num_kv_blocks(), 0};
+  load_ = GroupLoad{0, 0, 0, hello.info().num_kv_blocks()};
   attached_ = true;
   healthy_ = true;
   draining_ |= hello.info().draining();
@@ -272,7 +274,7 @@ void WorkerClient::OnLoad(absl::StatusOr<proto::GetLoadResponse> answer) {
   }
   failed_polls_ = 0;
   load_ = {answer->num_running(), answer->num_waiting(), answer->num_used_kv_blocks(),
-           answer->num_kv_blocks(), answer->num_waiting_tokens()};
+           answer->num_kv_blocks()};
   if (answer->draining()) SetDraining();
   listener_->OnLoadChanged(this);
 }

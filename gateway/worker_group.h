@@ -45,8 +45,6 @@ struct GroupLoad {
   uint32_t num_waiting = 0;
   uint32_t num_used_kv_blocks = 0;
   uint32_t num_kv_blocks = 0;
-  // Prompt tokens of the sequences that wait.
-  uint64_t num_waiting_tokens = 0;
 };
 
 // One answer of one request, as it is handed to a group.

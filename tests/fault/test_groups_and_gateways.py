@@ -8,7 +8,7 @@ import requests
 from cluster import Server, wait_until
 from faults import LiveStream, kill, num_loads, worker_pids
 
-STORY = {"prompt": "Once upon a time", "max_tokens": 100, "temperature": 0.8, "seed": 5, "ignore_eos": True}
+STORY = {"prompt": "Once upon a time", "max_tokens": 300, "temperature": 0.8, "seed": 5, "ignore_eos": True}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from cluster import MODEL, binary, wait_until
 from faults import (LiveStream, epochs, kill, num_fds, num_loads, recoveries, resume, stop, worker_pids, zombies_of)
 
-STORY = {"prompt": "Once upon a time", "max_tokens": 120, "temperature": 0.8, "seed": 11, "ignore_eos": True}
+STORY = {"prompt": "Once upon a time", "max_tokens": 250, "temperature": 0.8, "seed": 11, "ignore_eos": True}
 RANKS = 3
 
 
@@ -25,12 +25,29 @@ def undisturbed(cluster):
     return cluster.text(**STORY)
 
 
-def break_while_streaming(server, whole, lost_ranks, break_it):
-    """Breaks a group in the midst of a stream; checks the text, the survivors and the epoch."""
-    before, loads, old_epochs = worker_pids(server), [num_loads(server, r) for r in range(RANKS)], epochs(server)
+def is_healthy(server):
+    try:
+        return server.post("/v1/completions", {"prompt": "Hi", "max_tokens": 1}, timeout=10).status_code == 200
+    except OSError:
+        return False
+
+
+def stream_in_the_midst(server):
+    """A stream that has brought some tokens and is far from its end."""
+    # What the test before has broken may still be coming back.
+    wait_until(lambda: is_healthy(server), 60, "the cluster answers")
     stream = LiveStream(server, STORY)
     stream.wait_events(15)
+    return stream
+
+
+def break_while_streaming(server, whole, lost_ranks, break_it):
+    """Breaks a group in the midst of a stream; checks the text, the survivors and the epoch."""
+    wait_until(lambda: is_healthy(server), 60, "the cluster answers")
+    before, loads, old_epochs = worker_pids(server), [num_loads(server, r) for r in range(RANKS)], epochs(server)
+    stream = stream_in_the_midst(server)
     break_it(before)
+    assert stream.num_events < STORY["max_tokens"], "the stream was at its end before anything broke"
     assert stream.whole_text() == whole
     after = worker_pids(server)
     for rank in range(RANKS):
@@ -78,8 +95,7 @@ def test_kills_during_a_recovery(cluster, undisturbed):
         wait_until(lambda: worker_pids(cluster)[2] not in (None, pids[2]), 30, "rank 2 is started again")
         kill(pids[0])
 
-    before, stream = worker_pids(cluster), LiveStream(cluster, STORY)
-    stream.wait_events(15)
+    stream, before = stream_in_the_midst(cluster), worker_pids(cluster)
     kill_again_and_again(before)
     assert stream.whole_text() == undisturbed
     assert not set(before) & set(worker_pids(cluster))
@@ -95,13 +111,6 @@ def test_the_other_services_that_hang_are_replaced(cluster, undisturbed):
     assert cluster.text(**STORY) == undisturbed
     assert worker_pids(cluster) == workers
     assert not zombies_of(cluster.process.pid)
-
-
-def is_healthy(server):
-    try:
-        return server.post("/v1/completions", {"prompt": "Hi", "max_tokens": 1}, timeout=10).status_code == 200
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")

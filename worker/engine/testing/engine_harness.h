@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -39,6 +40,7 @@ struct Output {
   std::optional<int32_t> stop_token_id;
   absl::Status error;
   int num_events = 0;
+  uint32_t cached_tokens = 0;
   bool ended() const { return finish_reason != FinishReason::kNone || !error.ok(); }
 };
 
@@ -63,6 +65,7 @@ class Harness {
     Output& output = outputs[{client, event.sequence_id}];
     EXPECT_FALSE(output.ended()) << "an event after the last one";
     ++output.num_events;
+    output.cached_tokens = std::max(output.cached_tokens, event.cached_tokens);
     output.token_ids.insert(output.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
     for (auto& l : event.logprobs) output.logprobs.push_back(l);
     for (auto& l : event.prompt_logprobs) output.prompt_logprobs.push_back(l);
