@@ -7,6 +7,12 @@
 #include "common/logging.h"
 
 namespace quartet::gateway {
+namespace {
+
+// Between two tries to have a prompt encoded while the tokenizer is away.
+constexpr absl::Duration kEncodeRetryDelay = absl::Milliseconds(100);
+
+}  // namespace
 
 Generation::Generation(const GenerationEnvironment& environment,
                        std::shared_ptr<const ModelFacts> model, GenerationRequest request,
@@ -64,6 +70,14 @@ void Generation::Encode() {
 
 void Generation::OnPromptIds(absl::StatusOr<TokenIds> ids) {
   if (stage_ == Stage::kDone) return;
+  if (absl::IsUnavailable(ids.status()) && env_.loop->Now() - arrival_ < env_.resume_timeout) {
+    // The request was admitted while the tokenizer was there, and it keeps nothing between calls.
+    env_.loop->PostAfter(kEncodeRetryDelay, [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (self != nullptr && self->stage_ != Stage::kDone) self->Encode();
+    });
+    return;
+  }
   if (!ids.ok()) return Fail(ids.status());
   absl::StatusOr<uint32_t> max_tokens = ResolveMaxTokens(prepared_->request, ids->size(), *model_);
   if (!max_tokens.ok()) return Fail(max_tokens.status());

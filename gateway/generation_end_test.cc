@@ -145,6 +145,39 @@ TEST_F(GenerationTest, AnErrorBeforeTheFirstTokenIsTheOnlyEvent) {
   EXPECT_GT(RetryAfterSeconds(Failure(*sink)), 0);
 }
 
+TEST_F(GenerationTest, APromptIsEncodedOnceALostTokenizerIsBack) {
+  ChatPrompt chat;
+  chat.messages.push_back({"user", "hi", {}, "", ""});
+  for (const Prompt& prompt : {Prompt("x"), Prompt(chat)}) {
+    tokenizer_.failure = absl::UnavailableError("restarting");
+    group_.submissions.clear();
+    const auto sink = Generate(Request(prompt));
+    loop_.Advance(absl::Seconds(30));
+    EXPECT_THAT(sink->events, IsEmpty());
+    EXPECT_THAT(group_.submissions, IsEmpty());
+    tokenizer_.failure = absl::OkStatus();
+    loop_.Advance(absl::Seconds(1));
+    ASSERT_THAT(group_.submissions, SizeIs(1));
+    Finish({'a'}, FinishReason::kLength);
+    EXPECT_EQ(sink->Text(), "a");
+  }
+}
+
+TEST_F(GenerationTest, APromptWaitsForTheTokenizerNoLongerThanStreamsWaitForWorkers) {
+  tokenizer_.failure = absl::UnavailableError("gone");
+  const auto sink = Generate(Request("x"));
+  loop_.Advance(absl::Seconds(59));
+  EXPECT_THAT(sink->events, IsEmpty());
+  loop_.Advance(absl::Seconds(2));
+  EXPECT_TRUE(absl::IsUnavailable(Failure(*sink))) << Failure(*sink);
+  EXPECT_THAT(group_.submissions, IsEmpty());
+}
+
+TEST_F(GenerationTest, WhatTheTokenizerRefusesFailsAtOnce) {
+  tokenizer_.failure = absl::InvalidArgumentError("no such role");
+  EXPECT_TRUE(absl::IsInvalidArgument(Failure(*Generate(Request("x")))));
+}
+
 TEST_F(GenerationTest, StartedWaitsForTheFirstTokenButNotForLong) {
   const auto sink = Generate(Request("x"));
   loop_.Advance(absl::Milliseconds(4999));

@@ -11,6 +11,7 @@ summary line; ends with 1 if anything does not hold.
 """
 
 import argparse
+import bisect
 import difflib
 import importlib
 import math
@@ -92,17 +93,18 @@ def num_resumes(stream: clients.Stream, losses: list[float]) -> int:
     return sum(any(a < loss <= b for loss in losses) for a, b in zip(arrivals, arrivals[1:]))
 
 
-def pauses(streams, kills) -> list[float]:
-    """Seconds from each loss of a group to each stream's next output; what was under way at the loss does not count."""
+def recoveries(streams, losses: list[float]) -> list[float]:
+    """Seconds from each loss of a group to the first output of any stream; losses with no output between them are one. What was under
+    way at a loss does not count."""
     under_way_s = 0.03
-    found = []
-    for kill in kills:
-        if not kill.hits_group:
-            continue
-        for stream in streams:
-            if stream.arrivals and stream.arrivals[0] < kill.at:
-                after = [t for t in stream.arrivals if t > kill.at + under_way_s]
-                found += [after[0] - kill.at] if after else []
+    arrivals = sorted(t for stream in streams for t in stream.arrivals)
+    found, first = [], None
+    for loss, following in zip(losses, [*losses[1:], math.inf]):
+        first = loss if first is None else first
+        at = bisect.bisect_right(arrivals, loss + under_way_s)
+        if at < len(arrivals) and arrivals[at] < following:
+            found.append(arrivals[at] - first)
+            first = None
     return found
 
 
@@ -117,7 +119,7 @@ class Run:
     def __init__(self, options, folder: pathlib.Path):
         self.options = options
         self.violations = []
-        self.kills, self.pauses, self.resumes = [], [], []
+        self.kills, self.recoveries, self.resumes = [], [], []
         self.totals = {"lost": 0, "duplicated": 0, "changed": 0}
         self.num_streams = 0
         self.stubs = make_stubs(folder)
@@ -173,7 +175,7 @@ class Run:
         for kill in plan:
             try:
                 if kill.moment != disturbance.RECOVERY:
-                    self.wait_recovered(streams, recovered_from, with_output=kill.moment != disturbance.MID_CHUNK)
+                    self.wait_recovered(streams, recovered_from, with_output=kill.moment in (disturbance.DECODING, disturbance.ALL_REDUCE))
                 striker.strike(kill)
             except TimeoutError as error:
                 self.require(False, str(error))
@@ -187,12 +189,13 @@ class Run:
         return done
 
     def wait_recovered(self, streams, since: float, with_output: bool):
-        """Until a group serves and, if wanted, half of the streams that run have had output since."""
+        """Until a group serves and, if wanted, three quarters of the streams that have a place have had output since."""
         deadline = time.monotonic() + disturbance.MOMENT_TIMEOUT_S
         while time.monotonic() < deadline:
             load = self.leader.load()
             fresh = sum(bool(s.arrivals) and s.arrivals[-1] > since + 0.05 for s in streams)
-            if load is not None and (not with_output or fresh * 2 >= max(load.num_running, 1)):
+            places = min(self.options.places, sum(s.unfinished for s in streams))
+            if load is not None and (not with_output or fresh * 4 >= places * 3):
                 return
             time.sleep(0.01)
         raise TimeoutError(f"not recovered within {disturbance.MOMENT_TIMEOUT_S} s")
@@ -213,7 +216,7 @@ class Run:
                          f"stream {i} ({face}) differs from the undisturbed run: {differences}")
         self.kills += kills
         self.num_streams += len(disturbed)
-        self.pauses += pauses(disturbed, kills)
+        self.recoveries += recoveries(disturbed, losses)
         self.resumes += [num_resumes(stream, losses) for stream in disturbed]
 
     def judge_all(self):
@@ -226,6 +229,9 @@ class Run:
         twice = sum(count >= 2 for count in self.resumes)
         self.require(twice * 2 >= self.num_streams, f"only {twice} of {self.num_streams} streams resumed at least twice")
 
+        counted = self.server.metric("quartet_sequences_resumed_total")
+        self.require(counted >= sum(self.resumes), f"the gateway counted {counted:.0f} resumes, its clients saw {sum(self.resumes)}")
+
     def summary(self) -> str:
         by_moment = ", ".join(f"{m} {sum(k.moment == m for k in self.kills)}" for m in disturbance.MOMENTS)
         stopped = sum(kill.stop for kill in self.kills)
@@ -233,7 +239,7 @@ class Run:
         return (f"chaos: streams {self.num_streams}, kills {len(self.kills)} ({stopped} by SIGSTOP; {by_moment}), "
                 f"resumed {sum(self.resumes)} ({twice} streams twice or more), lost {self.totals['lost']}, "
                 f"duplicated {self.totals['duplicated']}, changed {self.totals['changed']}, "
-                f"recovery p50 {percentile(self.pauses, 0.5):.2f} s, p99 {percentile(self.pauses, 0.99):.2f} s, "
+                f"recovery p50 {percentile(self.recoveries, 0.5):.2f} s, p99 {percentile(self.recoveries, 0.99):.2f} s, "
                 f"fewest unfinished at a kill {min((k.num_unfinished for k in self.kills), default=0)}, "
                 f"violations {len(self.violations)}")
 
@@ -269,13 +275,15 @@ def parse(arguments=None):
     parser.add_argument("--stops", type=int, default=4, help="how many of the kills are SIGSTOP")
     parser.add_argument("--device", choices=("cpu", "simulated"), default="cpu")
     parser.add_argument("--tensor_parallel_size", type=int, default=3)
-    parser.add_argument("--sim_time_scale", type=float, default=4, help="slows the simulated device")
-    parser.add_argument("--max_tokens", type=int, default=200)
+    parser.add_argument("--sim_time_scale", type=float, default=8, help="slows the simulated device")
+    parser.add_argument("--max_tokens", type=int, default=500, help="of each stream: so many that they outlast the kills")
     parser.add_argument("--long_words", type=int, default=120, help="words of every fourth prompt")
     parser.add_argument("--log", type=pathlib.Path, help="where the cluster's log goes")
     options = parser.parse_args(arguments)
     # Fewer places than streams, so that some wait; small chunks, so that prompts take several steps.
-    options.flags = [f"--max_num_seqs={options.streams * 3 // 4}", "--max_num_batched_tokens=64"]
+    # Silence is noticed sooner than by default, because a round waits for it.
+    options.places = options.streams * 3 // 4
+    options.flags = [f"--max_num_seqs={options.places}", "--max_num_batched_tokens=64", "--heartbeat_timeout=3s"]
     if options.device == "simulated":
         options.flags += ["--device=simulated", "--sim_profile=4xrtx4090-bf16", f"--sim_time_scale={options.sim_time_scale}"]
     return options
