@@ -3,7 +3,9 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <sys/epoll.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -117,6 +119,7 @@ class HttpLoad {
   void HandleEvent(const epoll_event& event);
   void Finish(Connection* connection, const absl::Status& status);
   void Close(Connection* connection);
+  void WatchSignals();
   void FailSilentOnes(double now);
   void CutAll();
   int WaitMs(double now) const;
@@ -124,12 +127,14 @@ class HttpLoad {
   const LoadOptions options_;
   const Target target_;
   const ScopedFd epoll_;
+  ScopedFd signals_;
   const Clock::time_point start_ = Clock::now();
   std::vector<double> arrivals_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<Connection*> idle_;
   std::vector<RequestRecord> records_;
   std::vector<char> buffer_ = std::vector<char>(64 << 10);
+  bool is_interrupted_ = false;
   int num_started_ = 0;
   int num_running_ = 0;
   int num_connecting_ = 0;
@@ -261,7 +266,25 @@ void HttpLoad::Finish(Connection* connection, const absl::Status& status) {
   }
 }
 
+// Ctrl-C ends the run as its duration does, so that there is a report.
+void HttpLoad::WatchSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signals_.Reset(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = nullptr;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, signals_.get(), &event);
+}
+
 void HttpLoad::HandleEvent(const epoll_event& event) {
+  if (event.data.ptr == nullptr) {
+    is_interrupted_ = true;
+    return;
+  }
   auto* const connection = static_cast<Connection*>(event.data.ptr);
   if (connection->state == Connection::State::kConnecting && (event.events & EPOLLOUT) != 0) {
     int error = 0;
@@ -307,7 +330,8 @@ void HttpLoad::CutAll() {
 absl::StatusOr<std::vector<RequestRecord>> HttpLoad::Run() {
   std::vector<epoll_event> events(1024);
   double next_check = 1;
-  while (static_cast<int>(records_.size()) < options_.num_requests) {
+  WatchSignals();
+  while (static_cast<int>(records_.size()) < options_.num_requests && !is_interrupted_) {
     const double now = Now();
     if (options_.duration_s > 0 && now >= options_.duration_s) break;
     while (MayStart(Now())) RETURN_IF_ERROR(StartRequest());

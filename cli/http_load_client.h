@@ -13,6 +13,7 @@ namespace quartet::cli {
 // `options.address` is http://HOST:PORT with a numeric host. Prompts are common English words, one
 // token each in most vocabularies. Returns UNAVAILABLE if nobody listens there; requests that fail
 // later are in the records.
+// SIGINT and SIGTERM end the run as options.duration_s does.
 absl::StatusOr<std::vector<RequestRecord>> RunHttpLoad(const LoadOptions& options);
 
 }  // namespace quartet::cli

@@ -129,6 +129,7 @@ absl::StatusOr<Options> OptionsFromFlags() {
   options.gateway.max_inflight_requests = absl::GetFlag(FLAGS_max_inflight_requests);
   options.gateway.max_inflight_prompt_tokens = absl::GetFlag(FLAGS_max_inflight_prompt_tokens);
   options.gateway.router.max_imbalance = absl::GetFlag(FLAGS_max_group_imbalance);
+  options.gateway.router.seed = std::random_device()();
   options.gateway.resume_timeout = absl::Seconds(absl::GetFlag(FLAGS_resume_timeout));
   options.gateway.started_hold = absl::Milliseconds(absl::GetFlag(FLAGS_header_hold_ms));
   options.http.listen = absl::GetFlag(FLAGS_listen);

@@ -45,13 +45,13 @@ Router::Groups::iterator Router::Pick(const Submission& submission, const Placem
       BlockHashes(*submission.prompt_ids, submission.cache_salt,
                   candidates.front()->first->info().kv_block_tokens);
   if (hashes.empty()) {
-    return *std::min_element(candidates.begin(), candidates.end(),
-                             [](Groups::iterator a, Groups::iterator b) {
-                               if (a->second.total() != b->second.total()) {
-                                 return a->second.total() < b->second.total();
-                               }
-                               return a->first->address() < b->first->address();
-                             });
+    const auto rank = [salt = options_.seed + next_sequence_id_](Groups::iterator candidate) {
+      return std::make_pair(candidate->second.total(),
+                            RendezvousScore(salt, candidate->first->address()));
+    };
+    return *std::min_element(
+        candidates.begin(), candidates.end(),
+        [&rank](Groups::iterator a, Groups::iterator b) { return rank(a) < rank(b); });
   }
   size_t total = 1;
   for (Groups::iterator candidate : candidates) total += candidate->second.total();

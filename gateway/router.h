@@ -44,6 +44,9 @@ struct RouterOptions {
   // A group with more than this many times its even share of the sequences is passed over, whatever
   // prefix it holds (consistent hashing with bounded loads, Mirrokni et al. 2018).
   double max_imbalance = 1.25;
+  // Tells this gateway's choices among equally loaded groups from those of other gateways, which
+  // see the same loads a poll late.
+  uint64_t seed = 0;
 };
 
 // A sequence goes to the group that probably holds its prompt's prefix, unless that one has more

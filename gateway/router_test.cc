@@ -140,8 +140,27 @@ TEST_F(RouterTest, WhatOtherGatewaysPutThereCounts) {
   router_.OnLoadChanged(&groups_[0]);
   groups_[1].mutable_load().num_waiting = 6;
   router_.OnLoadChanged(&groups_[1]);
-  EXPECT_EQ(Place({1}), "a");
-  EXPECT_EQ(Place({1}), "b");
+  const std::string next = Place({1});
+  EXPECT_NE(Place({1}), next) << "both have six";
+}
+
+TEST_F(RouterTest, GatewaysDoNotAllChooseTheSameAmongEquals) {
+  Attach(4);
+  std::map<std::string, int> firsts;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    Router router({1.25, seed}, &metrics_);
+    for (FakeGroup& group : groups_) router.OnAttached(&group);
+    std::vector<size_t> before;
+    for (const FakeGroup& group : groups_) before.push_back(group.submissions.size());
+    Submission submission;
+    submission.prompt_ids = std::make_shared<const TokenIds>(TokenIds{1});
+    ASSERT_TRUE(router.Submit(submission, {}, &listener_).ok());
+    for (size_t i = 0; i < groups_.size(); ++i) {
+      if (groups_[i].submissions.size() > before[i]) ++firsts[groups_[i].address()];
+    }
+  }
+  for (const auto& [group, count] : firsts) EXPECT_NEAR(count, 50, 25) << group;
+  EXPECT_THAT(firsts, SizeIs(4));
 }
 
 TEST_F(RouterTest, AGroupThatDrainsGetsNothingNewAndKeepsWhatItHas) {

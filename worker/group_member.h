@@ -52,7 +52,7 @@ class GroupMember final : public engine::PlanSource {
   std::unique_ptr<grpc::ClientReaderWriter<worker::v1::JoinRequest, worker::v1::LeaderCommand>>
       stream_;
   std::thread reader_;
-  uint64_t epoch_ = 0;  // of the group, once it has formed
+  uint64_t epoch_ = 0;                             // of the group, once it has formed
   absl::Time next_report_ = absl::InfinitePast();  // of steps that went well, on the steady clock
 
   std::mutex mutex_;  // guards all below

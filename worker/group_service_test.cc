@@ -226,16 +226,17 @@ TEST_F(GroupServiceTest, ARankWhosePlaceIsTakenIsToldToComeAgain) {
 
 TEST_F(GroupServiceTest, FollowersRunTheLeadersSteps) {
   auto members = FormGroup();
+  engine::FakeModel leader_model(kVocabSize);
   std::vector<std::unique_ptr<engine::FakeModel>> models;
   std::vector<std::future<absl::Status>> followers;
   for (auto& member : members) {
     models.push_back(std::make_unique<engine::FakeModel>(kVocabSize));
+    models.back()->shared_by = &leader_model;
     followers.push_back(
         std::async(std::launch::async, [model = models.back().get(), source = member.get()] {
           return engine::RunFollower(TestLimits(), kEpoch, model, nullptr, source);
         }));
   }
-  engine::FakeModel leader_model(kVocabSize);
   engine::EngineCallbacks callbacks;
   int num_events = 0;
   callbacks.on_events = [&](uint64_t, uint64_t, std::vector<engine::SequenceEvent> events) {

@@ -105,8 +105,8 @@ absl::Status Leader::RunGroup() {
   ASSIGN_OR_RETURN(const std::vector<JoinedRank> ranks,
                    members_.WaitForRanks(identity, Patience()));
   ASSIGN_OR_RETURN(const proto::GroupFormed formed, Agree(ranks));
-  auto group = std::make_unique<LeaderGroup>(options_, shard_, &members_, &gateways_, metrics_.get(),
-                                             end_, formed);
+  auto group = std::make_unique<LeaderGroup>(options_, shard_, &members_, &gateways_,
+                                             metrics_.get(), end_, formed);
   {
     std::lock_guard<std::mutex> lock(mutex_);
     group_ = group.get();

@@ -10,6 +10,7 @@ a small random model of 32k context with 30,000 tokens, and SmolLM2 with 6,000. 
 import argparse
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,13 +40,13 @@ def measure_once(cluster, folder, prompt_tokens, stream_tokens, before_s, seed):
     wait_until(lambda: cluster.metric("quartet_num_requests_running") >= STREAMS, 120, f"{STREAMS} streams run")
     time.sleep(before_s + 0.5)
     finish(bench(cluster, prompt_trace, num_requests=1, concurrency=1, prompt_tokens=prompt_tokens, output_tokens=1, seed=1000 + seed))
+    with_streams.send_signal(signal.SIGINT)  # breaks its streams off and makes it report
     finish(with_streams)
     streams = [json.loads(line) for line in streams_trace.read_text().splitlines()]
     (prompt,) = [json.loads(line) for line in prompt_trace.read_text().splitlines()]
     sent, first = prompt["sent_s"], prompt["token_times_s"][0]
-    end_of_streams = min(s["token_times_s"][-1] for s in streams)
-    if end_of_streams < first:
-        print(f"  note: the shortest stream ended {first - end_of_streams:.1f} s before the prompt's first token", file=sys.stderr)
+    if any(not s["is_cut"] for s in streams):
+        raise RuntimeError("a stream ended before the prompt's first token: stream_tokens is too small")
     before, during = gaps_between(streams, sent - before_s, sent), gaps_between(streams, sent, first)
     return {
         "prompt, tokens": prompt["prompt_tokens"],
@@ -68,20 +69,20 @@ def measure(model, args, serve_flags, repetitions, **sizes):
 
 def simulated(args, folder):
     flags = ["--device=simulated", "--sim_profile=4xrtx4090-bf16", "--tensor_parallel_size=4", "--max_num_batched_tokens=2048"]
-    return measure(seven_b(folder / "Qwen2.5-7B-shape"), args, flags, 1 if args.quick else 3, prompt_tokens=30000, stream_tokens=1500, before_s=2)
+    return measure(seven_b(folder / "Qwen2.5-7B-shape"), args, flags, 1 if args.quick else 3, prompt_tokens=30000, stream_tokens=20000, before_s=2)
 
 
 def random_model(args, folder):
     model = folder / "random-small.gguf"
     subprocess.run([sys.executable, ROOT / "tests/bench/make_random_gguf.py", model, "--shape=small"], check=True, stdout=subprocess.DEVNULL)
     tokens = 8000 if args.quick else 30000
-    return measure(model, args, [], 1, prompt_tokens=tokens, stream_tokens=800 if args.quick else 3000, before_s=3)
+    return measure(model, args, [], 1, prompt_tokens=tokens, stream_tokens=20000, before_s=3)
 
 
 def smollm2(args, folder):
     import bench_cluster
     cache = pathlib.Path(bench_cluster.os.environ.get("QUARTET_CACHE", pathlib.Path.home() / ".cache/quartet"))
-    return measure(cache / CACHE_MODEL, args, [], 1, prompt_tokens=3000 if args.quick else 6000, stream_tokens=200 if args.quick else 400, before_s=3)
+    return measure(cache / CACHE_MODEL, args, [], 1, prompt_tokens=3000 if args.quick else 6000, stream_tokens=7000, before_s=3)
 
 
 def main():

@@ -19,7 +19,7 @@ def worker_pids(server, group=0):
         flags = dict(flag.lstrip("-").partition("=")[::2] for flag in command[1:])
         if (flags.get("address") or flags.get("leader_address")).endswith("/" + socket):
             pids[int(flags["rank"])] = pid
-            world_size = int(flags["world_size"])
+    world_size = int(re.search(r"tensor_parallel_size=(\d+)", server.log())[1])
     return [pids.get(rank) for rank in range(world_size)]
 
 

@@ -109,6 +109,16 @@ def test_bench_breaks_off_what_runs_when_its_time_is_over(server, tmp_path):
     assert report["num_failed"] == 0 and report["num_cut"] == 4 and report["output_tokens"] > 0
 
 
+def test_bench_reports_when_it_is_interrupted(server, tmp_path):
+    file = tmp_path / "report.json"
+    wait_until(lambda: server.metric("quartet_num_requests_running") == 0, 60, "nothing else runs")
+    process = subprocess.Popen([binary("quartet"), "bench", f"--address={server.url}", "--num_requests=4", "--output_tokens=4000", f"--json={file}"])
+    wait_until(lambda: server.metric("quartet_num_requests_running") == 4, 60, "the streams run")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    assert json.loads(file.read_text())["num_cut"] == 4
+
+
 def test_bench_reports_failures():
     assert quartet("bench", "--address=127.0.0.1:1").returncode == 1
     assert quartet("bench", "--address=http://127.0.0.1:1").returncode == 1

@@ -302,6 +302,9 @@ void Engine::Commit(const ScheduledStep& step, std::vector<kernels::SampledToken
 void Engine::CommitSample(Sequence* sequence, kernels::SampledToken token, EventMap* events) {
   const SequenceKey key = sequence->request().key;
   std::vector<SequenceEvent>& client_events = (*events)[key.client_id];
+  if (client_events.empty()) {
+    client_events.reserve(static_cast<size_t>(scheduler_.num_running()) + 1);
+  }
   if (token.token_id < 0) {
     client_events.push_back(ErrorEvent(
         key.sequence_id, absl::InternalError(absl::StrCat(

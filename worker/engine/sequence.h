@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "worker/engine/sampling_params.h"
@@ -61,7 +62,7 @@ struct PositionLogprobs {
 // What one step brought to one sequence.
 struct SequenceEvent {
   uint64_t sequence_id = 0;
-  std::vector<int32_t> token_ids;
+  absl::InlinedVector<int32_t, 2> token_ids;  // mostly one: no memory for each token of a step
   std::vector<PositionLogprobs> logprobs;
   std::vector<PositionLogprobs> prompt_logprobs;  // in the first event
   FinishReason finish_reason = FinishReason::kNone;

@@ -3,9 +3,11 @@
 // the tokens.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <set>
 #include <vector>
 
@@ -28,10 +30,14 @@ class FakeModel : public model::Model {
  public:
   explicit FakeModel(int64_t vocab_size) : vocab_size_(vocab_size) {}
 
-  // As rank 0 it remembers what it shares; as another rank it gets what `shared_by` remembers.
+  // As rank 0 it remembers what it shares; as another rank it waits for what `shared_by` shares.
   absl::Status ShareTokenIds(std::vector<int32_t>* ids) override {
-    if (shared_by != nullptr) *ids = shared_by->shared.at(shared.size());
-    shared.push_back(*ids);
+    if (shared_by != nullptr) *ids = shared_by->Shared(shared.size());
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      shared.push_back(*ids);
+    }
+    shared_more_.notify_all();
     return absl::OkStatus();
   }
 
@@ -71,10 +77,18 @@ class FakeModel : public model::Model {
 
   std::vector<model::StepInput> inputs;  // of all steps
   std::vector<std::vector<int32_t>> shared;
-  const FakeModel* shared_by = nullptr;
+  FakeModel* shared_by = nullptr;
   std::function<absl::Status(const model::StepInput&)> on_forward;
 
  private:
+  std::vector<int32_t> Shared(size_t index) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    shared_more_.wait(lock, [&] { return shared.size() > index; });
+    return shared[index];
+  }
+
+  std::mutex mutex_;
+  std::condition_variable shared_more_;
   const int64_t vocab_size_;
   std::map<int32_t, uint64_t> cache_;  // by slot in the cache
   std::vector<float> logits_;
