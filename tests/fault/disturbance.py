@@ -38,11 +38,11 @@ class Kill:
 
 def make_plan(num_kills: int, num_stops: int, num_ranks: int, rng: random.Random) -> list[Kill]:
     """Every moment equally often, in random order. Before a kill during a recovery, or in the middle of a prompt, a worker is lost: then
-    prompts are read again. Workers of all ranks, and the tokenizer about every fifth time."""
+    prompts are read again, from an empty cache. Workers of all ranks, and the tokenizer about every fifth time."""
     moments = [MOMENTS[i % len(MOMENTS)] for i in range(num_kills)]
     while True:
         rng.shuffle(moments)
-        if moments[0] != RECOVERY:
+        if moments[0] not in (RECOVERY, MID_CHUNK):  # at first the prompts come out of the prefix cache
             break
     workers = [f"rank {rank}" for rank in range(num_ranks)]
     plan = []

@@ -36,6 +36,7 @@ def test_a_plan_has_every_moment_and_loses_a_worker_before_a_recovery():
         assert len(plan) == 20 and sum(kill.stop for kill in plan) == 4
         for moment in disturbance.MOMENTS:
             assert sum(kill.moment == moment for kill in plan) == 4
+        assert plan[0].moment not in (disturbance.RECOVERY, disturbance.MID_CHUNK)
         for before, after in zip(plan, plan[1:]):
             if after.moment in (disturbance.RECOVERY, disturbance.MID_CHUNK):
                 assert before.hits_group, seed
