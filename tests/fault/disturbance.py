@@ -73,21 +73,25 @@ class Striker:
                 raise TimeoutError(f"no moment for a kill ({kill.moment}, {kill.role}) within {MOMENT_TIMEOUT_S} s")
             time.sleep(self._rng.uniform(0.001, 0.02))
 
-    def _finish(self, kill: Kill, pid: int, seen: str):
+    def _finish(self, kill: Kill, pid: int, seen: str) -> bool:
+        """False if the process has just ended by itself, as a rank may whose group is lost."""
         kill.pid = pid
         kill.num_unfinished = sum(stream.unfinished for stream in self._streams)
         kill.seen = seen
-        os.kill(pid, signal.SIGSTOP if kill.stop else signal.SIGKILL)
+        try:
+            os.kill(pid, signal.SIGSTOP if kill.stop else signal.SIGKILL)
+        except ProcessLookupError:
+            return False
         kill.at = time.monotonic()
+        return True
 
     def _strike_in_recovery(self, kill: Kill) -> bool:
         if self._leader.load() is not None:
             return False
         pid = observe.roles(self._server).get(kill.role)
-        if pid is None or observe.state_of(pid) in ("", "Z", "T"):
+        if pid is None or not observe.runs(pid):
             return False  # it is the one that is gone: wait until it is started again
-        self._finish(kill, pid, "the leader serves no group")
-        return True
+        return self._finish(kill, pid, "the leader serves no group")
 
     def _strike_held(self, kill: Kill) -> bool:
         load = self._leader.load()
@@ -95,29 +99,29 @@ class Striker:
             return False
         roles = observe.roles(self._server)
         pid = roles.get(kill.role)
-        if pid is None or observe.state_of(pid) in ("", "Z", "T"):
+        if pid is None or not observe.runs(pid):
             return False
         # A follower that stands still holds the whole group in the middle of its step.
-        followers = [role for role in roles if role.startswith("rank ") and role not in ("rank 0", kill.role)]
+        # One that an earlier kill has stopped must not be woken.
+        followers = [follower for role, follower in roles.items()
+                     if role.startswith("rank ") and role not in ("rank 0", kill.role) and observe.runs(follower)]
         if not followers:
             return False
-        with held(roles[self._rng.choice(followers)]) as is_held:
+        with held(self._rng.choice(followers)) as is_held:
             load = self._leader.load() if is_held else None
             seen = load is not None and self._describe(kill.moment, load)
             if not seen:
                 return False
             if kill.moment == ALL_REDUCE:
                 return self._strike_in_all_reduce(kill, pid, seen)
-            self._finish(kill, pid, seen)
-            return True
+            return self._finish(kill, pid, seen)
 
     def _strike_in_all_reduce(self, kill: Kill, pid: int, seen: str) -> bool:
         # The others need a moment to come to the sum for which the one that is held is missing.
         for _ in range(20):
             with held(pid, thaw=False) as is_held:
                 if is_held and observe.waits_in_all_reduce(pid):
-                    self._finish(kill, pid, f"rank sleeps in shared memory, {seen}")
-                    return True
+                    return self._finish(kill, pid, f"rank sleeps in shared memory, {seen}")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
             time.sleep(0.002)

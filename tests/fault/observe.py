@@ -19,6 +19,11 @@ def state_of(pid: int) -> str:
         return ""
 
 
+def runs(pid: int) -> bool:
+    """Whether it is there and not stopped."""
+    return state_of(pid) not in ("", "Z", "T")
+
+
 def is_gone(pid: int) -> bool:
     return state_of(pid) in ("", "Z")
 
