@@ -276,14 +276,16 @@ def parse(arguments=None):
     parser.add_argument("--device", choices=("cpu", "simulated"), default="cpu")
     parser.add_argument("--tensor_parallel_size", type=int, default=3)
     parser.add_argument("--sim_time_scale", type=float, default=8, help="slows the simulated device")
-    parser.add_argument("--max_tokens", type=int, default=500, help="of each stream: so many that they outlast the kills")
+    parser.add_argument("--max_tokens", type=int, default=400, help="of each stream: so many that they outlast the kills")
     parser.add_argument("--long_words", type=int, default=120, help="words of every fourth prompt")
     parser.add_argument("--log", type=pathlib.Path, help="where the cluster's log goes")
     options = parser.parse_args(arguments)
-    # Fewer places than streams, so that some wait; small chunks, so that prompts take several steps.
-    # Silence is noticed sooner than by default, because a round waits for it.
+    # Fewer places than streams, so that some wait; chunks, so that prompts share steps and take several.
+    # Prompts that are read again after a loss come first, so that streams don't end while others wait for that. Silence is noticed
+    # sooner than by default, because a round waits for it.
     options.places = options.streams * 3 // 4
-    options.flags = [f"--max_num_seqs={options.places}", "--max_num_batched_tokens=64", "--heartbeat_timeout=3s"]
+    options.flags = [f"--max_num_seqs={options.places}", "--max_num_batched_tokens=512", "--itl_target=0",
+                     "--heartbeat_timeout=3s"]
     if options.device == "simulated":
         options.flags += ["--device=simulated", "--sim_profile=4xrtx4090-bf16", f"--sim_time_scale={options.sim_time_scale}"]
     return options
