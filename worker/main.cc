@@ -48,9 +48,10 @@ ABSL_FLAG(int64_t, max_waiting_tokens, int64_t{1} << 20,
           "Tokens of prompts that may wait; beyond it requests are refused.");
 ABSL_FLAG(bool, enable_prefix_caching, true,
           "Whether KV blocks are kept and found again by prompts that begin alike.");
-ABSL_FLAG(absl::Duration, itl_target, absl::Milliseconds(100),
-          "What a step may take while sequences decode: prompts beside them are read in chunks that "
-          "fit, but get at least as much time as the decodes. 0: prompts take what they can.");
+ABSL_FLAG(
+    absl::Duration, itl_target, absl::Milliseconds(100),
+    "What a step may take while sequences decode: prompts beside them are read in chunks that "
+    "fit, but get at least as much time as the decodes. 0: prompts take what they can.");
 ABSL_FLAG(std::string, metrics_address, "127.0.0.1:0",
           "host:port of the leader's Prometheus metrics; port 0 picks a free one, empty is none.");
 ABSL_FLAG(absl::Duration, group_timeout, absl::Minutes(30),

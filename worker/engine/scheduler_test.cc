@@ -171,6 +171,32 @@ TEST(SchedulerTest, TheLastInRankIsPreemptedAndReturnsFirst) {
   EXPECT_GT(step.sequences[0].num_new_tokens, 15) << "prompt and output are computed again";
 }
 
+TEST(SchedulerTest, ACrowdedCacheDoesNotThrash) {
+  // Together the sequences want four times the blocks that there are.
+  SchedulerOptions options = SmallOptions();
+  options.max_num_seqs = 16;
+  options.max_num_batched_tokens = 64;
+  options.num_blocks = 24;
+  options.max_model_len = 120;
+  Scheduler scheduler(options);
+  constexpr uint64_t kSequences = 16;
+  for (uint64_t id = 0; id < kSequences; ++id) {
+    scheduler.Add(NewSequence(id, 20, 80, kStart + absl::Milliseconds(id)));
+  }
+  int64_t num_computed = 0;
+  while (!scheduler.empty()) {
+    const ScheduledStep step = scheduler.Schedule();
+    for (const ScheduledSequence& scheduled : step.sequences) {
+      num_computed += scheduled.num_new_tokens;
+    }
+    RunStep(&scheduler, step, options.max_model_len);
+  }
+  EXPECT_GT(scheduler.counters().num_preemptions, 0u);
+  EXPECT_LE(scheduler.counters().num_preemptions, 2 * kSequences);
+  // Each needs 99 tokens computed; what preemption repeats stays below as much again.
+  EXPECT_LT(num_computed, 2 * kSequences * 99);
+}
+
 TEST(SchedulerTest, PriorityCountsButWaitingAges) {
   SchedulerOptions options = SmallOptions();
   options.max_num_seqs = 1;

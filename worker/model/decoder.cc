@@ -81,8 +81,7 @@ absl::Status Decoder::Probe() {
 }
 
 absl::Status Decoder::ShareTokenIds(std::vector<int32_t>* ids) {
-  return communicator_->Broadcast(ids->data(),
-                                  static_cast<int64_t>(ids->size() * sizeof(int32_t)));
+  return communicator_->Broadcast(ids->data(), static_cast<int64_t>(ids->size() * sizeof(int32_t)));
 }
 
 absl::Status Decoder::Forward(const StepInput& input) {
