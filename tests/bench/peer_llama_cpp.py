@@ -42,7 +42,8 @@ def llama_bench() -> pathlib.Path:
     print("building llama.cpp (once, some minutes) ...", file=sys.stderr)
     run([sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "llama-cpp-python", "-d", downloads, SDIST])
     with tarfile.open(next(downloads.glob("llama_cpp_python-*.tar.gz"))) as archive:
-        archive.extractall(folder, filter="data")
+        # Debian 12's Python has no filters yet; newer ones warn without.
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     source = next(folder.rglob("vendor/llama.cpp"))
     run(["cmake", "-S", source, "-B", folder / "build", "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON",
          "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_SERVER=OFF"], stderr=subprocess.STDOUT)
