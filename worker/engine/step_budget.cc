@@ -22,8 +22,9 @@ double Blend(double old_value, double seen, double weight) {
 
 int64_t StepBudget::PromptTokens(int64_t num_decodes, int64_t most) const {
   if (options_.target == absl::InfiniteDuration() || num_decodes == 0) return most;
+  most = std::min(most, std::max(trusted_tokens_, options_.min_tokens));
   const int64_t least = std::min(options_.min_tokens, most);
-  if (prompt_token_seconds_ == 0) return std::clamp(options_.first_tokens, least, most);
+  if (prompt_token_seconds_ == 0) return most;
   const double target =
       std::max(kMargin * absl::ToDoubleSeconds(options_.target), 2 * decode_seconds_);
   const double tokens = (target - decode_seconds_) / prompt_token_seconds_;
@@ -42,6 +43,7 @@ void StepBudget::Observe(int64_t num_decodes, int64_t num_prompt_tokens, absl::D
     return;
   }
   if (num_prompt_tokens < kTellingTokens) return;
+  if (num_decodes > 0) trusted_tokens_ = std::max(options_.first_tokens, 2 * num_prompt_tokens);
   const double rest = std::max(seconds - (num_decodes > 0 ? decode_seconds_ : 0), 1e-9);
   const double seen = rest / static_cast<double>(num_prompt_tokens);
   prompt_token_seconds_ =

@@ -18,11 +18,13 @@ class StepBudget {
     absl::Duration target = absl::InfiniteDuration();
     // A prompt always goes on by this much, however slow the machine is.
     int64_t min_tokens = 16;
-    // For the first step with prompts, before anything is known.
-    int64_t first_tokens = 128;
+    // What a first chunk beside decodes may be. Each may then be twice as long as the one before:
+    // what a token costs in short chunks says little about long ones.
+    int64_t first_tokens = 64;
   };
 
-  explicit StepBudget(const Options& options) : options_(options) {}
+  explicit StepBudget(const Options& options)
+      : options_(options), trusted_tokens_(options.first_tokens) {}
 
   // Prompt tokens that a step with `num_decodes` > 0 may read, at most `most`.
   int64_t PromptTokens(int64_t num_decodes, int64_t most) const;
@@ -33,6 +35,7 @@ class StepBudget {
 
  private:
   const Options options_;
+  int64_t trusted_tokens_;           // the longest chunk whose cost can be foretold
   double decode_seconds_ = 0;        // of a step without prompts; 0: not known
   double prompt_token_seconds_ = 0;  // that one token adds; 0: not known
 };

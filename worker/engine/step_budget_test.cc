@@ -22,7 +22,7 @@ TEST(StepBudgetTest, StepsComeUnderTheTarget) {
   StepBudget budget(Target(absl::Milliseconds(100)));
   for (int i = 0; i < 20; ++i) budget.Observe(16, 0, absl::Milliseconds(20));
   int64_t tokens = budget.PromptTokens(16, 2048);
-  EXPECT_EQ(tokens, 128) << "nothing is known of prompts yet";
+  EXPECT_EQ(tokens, 64) << "nothing is known of prompts yet";
   // A prompt token takes 0.5 ms, so 140 of them fill what decodes leave of 90 ms.
   for (int i = 0; i < 20; ++i) {
     budget.Observe(16, tokens, absl::Milliseconds(20) + tokens * absl::Microseconds(500));
@@ -45,6 +45,18 @@ TEST(StepBudgetTest, APromptThatBecomesDearerGetsShorterChunks) {
     context += tokens;
   }
   EXPECT_LT(longest, absl::Milliseconds(112));
+}
+
+TEST(StepBudgetTest, ChunksGrowStepByStep) {
+  // Short prompts were cheap, which says little about a long one.
+  StepBudget budget(Target(absl::Milliseconds(100)));
+  for (int i = 0; i < 20; ++i) budget.Observe(16, 0, absl::Milliseconds(10));
+  budget.Observe(16, 20, absl::Milliseconds(11));
+  EXPECT_EQ(budget.PromptTokens(16, 2048), 64);
+  budget.Observe(16, 64, absl::Milliseconds(13));
+  EXPECT_EQ(budget.PromptTokens(16, 2048), 128);
+  budget.Observe(16, 128, absl::Milliseconds(138));
+  EXPECT_LT(budget.PromptTokens(16, 2048), 110) << "it has turned out to be dear";
 }
 
 TEST(StepBudgetTest, OnASlowMachinePromptsGetAsMuchTimeAsDecodes) {
