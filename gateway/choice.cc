@@ -73,6 +73,7 @@ absl::Status Choice::Submit() {
   sequence_id_ = route->sequence_id;
   placement_ = std::move(route->placement);
   if (attempt_ == 0) return absl::OkStatus();
+  resumed_at_ = loop_->Now();
   common::LogInfo("sequence resumed", {{"request_id", prepared_->request.request_id},
                                        {"choice", index_},
                                        {"attempt", attempt_},
@@ -143,7 +144,7 @@ void Choice::NoteRecovery(const SequenceNews& news) {
   refused_by_.clear();
   if (news.token_ids.empty() || lost_at_ == absl::InfiniteFuture()) return;
   const size_t sent = prepared_->prompt_ids->size() + received_ids_.size();
-  owner_->OnChoiceRecovered(index_, loop_->Now() - lost_at_,
+  owner_->OnChoiceRecovered(index_, loop_->Now() - lost_at_, loop_->Now() - resumed_at_,
                             sent - std::min<size_t>(sent, news.cached_tokens));
   lost_at_ = absl::InfiniteFuture();
 }

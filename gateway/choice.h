@@ -47,9 +47,10 @@ class ChoiceOwner {
   virtual void OnChoiceWaiting(uint32_t index, bool waiting, const absl::Status& why) = 0;
   // The answer was submitted again after its group was lost.
   virtual void OnChoiceResumed(uint32_t index) = 0;
-  // The first new token after a loss is there. `num_recomputed` tokens had to be computed again.
+  // The first new token after a loss is there, `since_resume` after the group that gave it got the
+  // sequence. `num_recomputed` tokens had to be computed again.
   virtual void OnChoiceRecovered(uint32_t index, absl::Duration since_loss,
-                                 size_t num_recomputed) = 0;
+                                 absl::Duration since_resume, size_t num_recomputed) = 0;
 };
 
 // Used on the gateway's loop only. Must be cancelled or done before it is destroyed, unless the
@@ -119,6 +120,7 @@ class Choice : public SequenceListener, public std::enable_shared_from_this<Choi
   bool was_refused_ = false;  // By all groups, when it was to be resumed; until there is news.
   uint64_t retry_timer_ = 0;
   absl::Time lost_at_ = absl::InfiniteFuture();  // Until the first new token.
+  absl::Time resumed_at_;                        // When a group last got the sequence again.
   TokenIds received_ids_;
   bool prompt_logprobs_received_ = false;
   FinishedEvent worker_finish_;  // reason is kNone until the worker ended it.

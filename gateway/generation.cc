@@ -198,8 +198,8 @@ void Generation::OnChoiceWaiting(uint32_t index, bool waiting, const absl::Statu
 void Generation::OnChoiceResumed(uint32_t index) { env_.metrics->ObserveResume(); }
 
 void Generation::OnChoiceRecovered(uint32_t index, absl::Duration since_loss,
-                                   size_t num_recomputed) {
-  env_.metrics->ObserveRecovery(since_loss, num_recomputed);
+                                   absl::Duration since_resume, size_t num_recomputed) {
+  env_.metrics->ObserveRecovery(since_loss, since_resume, num_recomputed);
 }
 
 void Generation::FinishIfComplete() {

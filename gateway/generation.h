@@ -61,7 +61,8 @@ class Generation : public ChoiceOwner, public std::enable_shared_from_this<Gener
   void OnChoiceFailed(const absl::Status& status) override;
   void OnChoiceWaiting(uint32_t index, bool waiting, const absl::Status& why) override;
   void OnChoiceResumed(uint32_t index) override;
-  void OnChoiceRecovered(uint32_t index, absl::Duration since_loss, size_t num_recomputed) override;
+  void OnChoiceRecovered(uint32_t index, absl::Duration since_loss, absl::Duration since_resume,
+                         size_t num_recomputed) override;
 
  private:
   enum class Stage {

@@ -55,6 +55,7 @@ TEST_F(GenerationRecoveryTest, AStreamThatMovesIsCountedWithWhatItCost) {
   Step(twin_, std::move(news));
   EXPECT_EQ(Metric("quartet_recovery_seconds_count"), 1);
   EXPECT_EQ(Metric("quartet_recovery_seconds_sum"), 3);
+  EXPECT_EQ(Metric("quartet_recompute_seconds_sum"), 3);
   EXPECT_EQ(Metric("quartet_recomputed_tokens_total"), 1);
   Step(twin_, News(twin_.submissions[0], {'d'}));
   EXPECT_EQ(Metric("quartet_recovery_seconds_count"), 1) << "once a loss";
@@ -94,6 +95,8 @@ TEST_F(GenerationRecoveryTest, LostTwiceItIsStillTheSameStream) {
   EXPECT_EQ(sink->Text(), "ab");
   EXPECT_EQ(Metric("quartet_sequences_resumed_total"), 2);
   EXPECT_EQ(Metric("quartet_recovery_seconds_sum"), 3) << "from the first loss";
+  EXPECT_EQ(Metric("quartet_recompute_seconds_count"), 1);
+  EXPECT_EQ(Metric("quartet_recompute_seconds_sum"), 0) << "from the last submission";
 }
 
 TEST_F(GenerationRecoveryTest, LogprobsAreNotAskedForOrSentTwice) {

@@ -73,6 +73,9 @@ struct Metrics::Families {
              "Sequences that wait for a worker that may go on with them.");
   Family<Histogram>& recovery = Histograms(
       "quartet_recovery_seconds", "From the loss of a sequence's worker to its first new token.");
+  Family<Histogram>& recompute =
+      Histograms("quartet_recompute_seconds",
+                 "The last phase of it: from being submitted again to the first new token.");
   Family<Histogram>& first_token = Histograms("quartet_time_to_first_token_seconds",
                                               "From a request's arrival to its first token.");
   Family<Histogram>& inter_token =
@@ -106,6 +109,7 @@ struct Metrics::Series {
         resumed(f.resumed.Add(f.Labels(model))),
         recomputed(f.recomputed.Add(f.Labels(model))),
         recovery(f.recovery.Add(f.Labels(model), LatencyBuckets())),
+        recompute(f.recompute.Add(f.Labels(model), LatencyBuckets())),
         first_token(f.first_token.Add(f.Labels(model), LatencyBuckets())),
         inter_token(f.inter_token.Add(f.Labels(model), TokenBuckets())),
         end_to_end(f.end_to_end.Add(f.Labels(model), LatencyBuckets())),
@@ -122,6 +126,7 @@ struct Metrics::Series {
   Counter& resumed;
   Counter& recomputed;
   Histogram& recovery;
+  Histogram& recompute;
   Histogram& first_token;
   Histogram& inter_token;
   Histogram& end_to_end;
@@ -184,9 +189,11 @@ void Metrics::ObserveFailure(const absl::Status& status) {
 
 void Metrics::ObserveResume() { Now().resumed.Increment(); }
 
-void Metrics::ObserveRecovery(absl::Duration since_loss, size_t num_recomputed) {
+void Metrics::ObserveRecovery(absl::Duration since_loss, absl::Duration since_resume,
+                              size_t num_recomputed) {
   const Series& series = Now();
   series.recovery.Observe(absl::ToDoubleSeconds(since_loss));
+  series.recompute.Observe(absl::ToDoubleSeconds(since_resume));
   series.recomputed.Increment(static_cast<double>(num_recomputed));
 }
 

@@ -37,7 +37,8 @@ class Metrics {
   void ObserveResume();
   // Its first new token came `since_loss` after the loss; `num_recomputed` tokens that had been
   // computed before were computed again for it.
-  void ObserveRecovery(absl::Duration since_loss, size_t num_recomputed);
+  void ObserveRecovery(absl::Duration since_loss, absl::Duration since_resume,
+                       size_t num_recomputed);
   void ObserveHttp(absl::string_view path, int code);
   // What the groups last reported, summed, and the sequences that wait for a group.
   void SetLoad(const GroupLoad& load, size_t num_awaiting_group);
