@@ -160,16 +160,17 @@ class Run:
         start = time.monotonic()
         disturbed = clients.start_all(requests, self.server, self.stubs)
         plan = disturbance.make_plan(options.kills, options.stops, options.tensor_parallel_size, rng)
-        done = self.strike_all(plan, disturbed, rng)
+        done, provoked = self.strike_all(plan, disturbed, rng)
         clients.join_all(disturbed, ROUND_TIMEOUT_S)
         print(f"round of seed {seed}: disturbed run took {time.monotonic() - start:.1f} s", flush=True)
-        self.judge(undisturbed, disturbed, done)
+        self.judge(undisturbed, disturbed, done, provoked)
         for leak in self.settled(before).leaks_against(before):
             self.require(False, f"leaked: {leak}")
         for kill in done:
             self.require(observe.is_gone(kill.pid), f"process {kill.pid} ({kill.role}, {'stopped' if kill.stop else 'killed'}) is still there")
 
-    def strike_all(self, plan, streams, rng) -> list:
+    def strike_all(self, plan, streams, rng) -> tuple[list, list[float]]:
+        """The kills that were done, and when workers were killed beside them to bring a moment about."""
         striker = disturbance.Striker(self.server, self.leader, streams, rng)
         done, recovered_from = [], 0.0
         for kill in plan:
@@ -186,7 +187,7 @@ class Run:
                          f"only {kill.num_unfinished} of {len(streams)} streams were unfinished at kill {len(done)}")
             print(f"kill {len(done):2}: {'SIGSTOP' if kill.stop else 'SIGKILL'} {kill.role:9} {kill.moment:10} "
                   f"{kill.num_unfinished} unfinished, {kill.seen}", flush=True)
-        return done
+        return done, striker.provoked
 
     def wait_recovered(self, streams, since: float, with_output: bool):
         """Until a group serves and, if wanted, three quarters of the streams that have a place have had output since."""
@@ -200,8 +201,8 @@ class Run:
             time.sleep(0.01)
         raise TimeoutError(f"not recovered within {disturbance.MOMENT_TIMEOUT_S} s")
 
-    def judge(self, undisturbed, disturbed, kills):
-        losses = [kill.at for kill in kills if kill.hits_group]
+    def judge(self, undisturbed, disturbed, kills, provoked):
+        losses = sorted([kill.at for kill in kills if kill.hits_group] + provoked)
         for i, (want, got) in enumerate(zip(undisturbed, disturbed)):
             face = "gRPC" if got.request.over_grpc else "HTTP"
             self.require(got.done and got.error is None, f"stream {i} ({face}) failed: {got.error}")

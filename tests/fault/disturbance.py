@@ -18,6 +18,9 @@ RECOVERY = "recovery"      # no group serves: an earlier loss is not made good y
 MOMENTS = (QUEUED, MID_CHUNK, DECODING, ALL_REDUCE, RECOVERY)
 
 MOMENT_TIMEOUT_S = 90
+# Prompts are read within tenths of a second after a loss and not again before the next one. Whoever has missed that brings the next
+# one about.
+MISSED_AFTER_S = 5
 
 
 @dataclasses.dataclass
@@ -63,15 +66,28 @@ class Striker:
         self._leader = leader
         self._streams = streams
         self._rng = rng
+        self.provoked = []  # when workers were killed only so that prompts are read again
 
     def strike(self, kill: Kill):
         """Waits for the kill's moment and does it. Raises TimeoutError if the moment doesn't come."""
         deadline = time.monotonic() + MOMENT_TIMEOUT_S
         attempt = self._strike_in_recovery if kill.moment == RECOVERY else self._strike_held
+        missed_at = time.monotonic() + MISSED_AFTER_S
         while not attempt(kill):
+            if kill.moment == MID_CHUNK and time.monotonic() > missed_at:
+                self._provoke()
+                missed_at = time.monotonic() + MISSED_AFTER_S
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no moment for a kill ({kill.moment}, {kill.role}) within {MOMENT_TIMEOUT_S} s")
             time.sleep(self._rng.uniform(0.001, 0.02))
+
+    def _provoke(self):
+        workers = [pid for role, pid in observe.roles(self._server).items() if role.startswith("rank ") and observe.runs(pid)]
+        if self._leader.load() is None or not workers:
+            return  # a loss is under way as it is
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._rng.choice(workers), signal.SIGKILL)
+            self.provoked.append(time.monotonic())
 
     def _finish(self, kill: Kill, pid: int, seen: str) -> bool:
         """False if the process has just ended by itself, as a rank may whose group is lost."""
