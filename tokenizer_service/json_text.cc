@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/charconv.h"
 #include "absl/strings/str_cat.h"
+#include "common/json_escape.h"
 #include "common/status_macros.h"
 #include "tokenizer_service/utf8.h"
 
@@ -22,40 +23,8 @@ constexpr int kMaxDepth = 200;
 constexpr size_t kMaxDigits = 4300;
 
 void AppendQuoted(absl::string_view text, std::string* out) {
-  constexpr char kHex[] = "0123456789abcdef";
   out->push_back('"');
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-      case '\\':
-        out->push_back('\\');
-        out->push_back(c);
-        break;
-      case '\n':
-        out->append("\\n");
-        break;
-      case '\r':
-        out->append("\\r");
-        break;
-      case '\t':
-        out->append("\\t");
-        break;
-      case '\b':
-        out->append("\\b");
-        break;
-      case '\f':
-        out->append("\\f");
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out->append("\\u00");
-          out->push_back(kHex[c >> 4]);
-          out->push_back(kHex[c & 15]);
-        } else {
-          out->push_back(c);
-        }
-    }
-  }
+  common::AppendJsonEscaped(text, out);
   out->push_back('"');
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
+#include "common/json_escape.h"
 #include "common/status_macros.h"
 #include "gateway/http/sse.h"
 #include "gateway/utf8.h"
@@ -14,48 +15,7 @@ namespace {
 constexpr uint32_t kIndexMark = 4'294'967'291;
 constexpr char kTextMark[] = "\x7f text \x7f";
 
-bool NeedsEscape(char c) { return static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\'; }
-
 }  // namespace
-
-void AppendJsonEscaped(absl::string_view text, std::string* out) {
-  size_t begin = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (!NeedsEscape(c)) continue;
-    out->append(text.data() + begin, i - begin);
-    begin = i + 1;
-    constexpr char kHex[] = "0123456789abcdef";
-    switch (c) {
-      case '"':
-        out->append("\\\"");
-        break;
-      case '\\':
-        out->append("\\\\");
-        break;
-      case '\b':
-        out->append("\\b");
-        break;
-      case '\f':
-        out->append("\\f");
-        break;
-      case '\n':
-        out->append("\\n");
-        break;
-      case '\r':
-        out->append("\\r");
-        break;
-      case '\t':
-        out->append("\\t");
-        break;
-      default:
-        out->append("\\u00");
-        out->push_back(kHex[c >> 4]);
-        out->push_back(kHex[c & 15]);
-    }
-  }
-  out->append(text.data() + begin, text.size() - begin);
-}
 
 DeltaEventWriter::DeltaEventWriter(const ResponseShape& shape) : shape_(shape) {
   if (shape.logprobs) return;
@@ -80,7 +40,7 @@ void DeltaEventWriter::Append(const DeltaEvent& delta, std::string* out) const {
     return;
   }
   absl::StrAppend(out, before_index_, delta.index, before_text_);
-  AppendJsonEscaped(delta.text, out);
+  common::AppendJsonEscaped(delta.text, out);
   out->append(after_text_);
 }
 

@@ -4,15 +4,10 @@
 
 #include <string>
 
-#include "absl/strings/string_view.h"
 #include "gateway/generation_types.h"
 #include "gateway/http/openai_response.h"
 
 namespace quartet::gateway::http {
-
-// Appends `text` as a JSON string's inside, byte for byte as the JSON library writes it. REQUIRES:
-// valid UTF-8.
-void AppendJsonEscaped(absl::string_view text, std::string* out);
 
 class DeltaEventWriter {
  public:

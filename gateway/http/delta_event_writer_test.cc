@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "common/json_escape.h"
 #include "gateway/http/sse.h"
 
 namespace quartet::gateway::http {
@@ -70,7 +71,7 @@ TEST(DeltaEventWriterTest, EscapesRandomTextAsTheJsonLibraryDoes) {
       text.push_back(static_cast<char>(random() % (random() % 2 == 0 ? 0x30 : 0x80)));
     }
     std::string out = "\"";
-    AppendJsonEscaped(text, &out);
+    common::AppendJsonEscaped(text, &out);
     EXPECT_EQ(out + "\"", nlohmann::json(text).dump());
   }
 }
