@@ -1,5 +1,6 @@
 """Starts and ends the real binaries for the tests."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -140,6 +141,22 @@ class Server:
                 total = (total or 0) + float(line.rsplit(" ", 1)[1])
         assert total is not None, f"/metrics has no {name}"
         return total
+
+
+@contextlib.contextmanager
+def server_starter(tmp_path_factory):
+    """Yields start(*flags, **options), which gives a ready server; what still runs at the end is killed."""
+    servers = []
+
+    def start(*flags, **options):
+        server = Server(*flags, log_path=tmp_path_factory.mktemp("serve") / "serve.log", **options)
+        servers.append(server)
+        return server.wait_ready()
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.kill()
 
 
 def sse_events(response):

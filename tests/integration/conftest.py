@@ -7,24 +7,14 @@ import sys
 
 import pytest
 
-from cluster import ROOT, Server
+from cluster import ROOT, server_starter
 
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory):
     """start_server(*flags, **options): a ready server, ended after the last test of the run."""
-    servers = []
-
-    def start(*flags, **options):
-        log = tmp_path_factory.mktemp("serve") / "serve.log"
-        server = Server(*flags, log_path=log, **options)
-        servers.append(server)
-        return server.wait_ready()
-
-    yield start
-    for server in servers:
-        if server.process.poll() is None:
-            server.kill()
+    with server_starter(tmp_path_factory) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
