@@ -73,7 +73,7 @@ class ToolCallParser {
   void NoCall();
   void Emit(ToolCallPart::Kind kind, absl::string_view text);
 
-  const uint32_t max_calls_;
+  uint32_t max_calls_;
   State state_ = State::kText;
   std::string pending_;      // Not yet understood.
   size_t consumed_ = 0;      // Of pending_, while it is worked on.

@@ -1,25 +1,14 @@
 #include "gateway/http/completion_call.h"
 
 #include <iterator>
-#include <random>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "gateway/http/random_id.h"
 #include "gateway/http/sse.h"
 
 namespace quartet::gateway::http {
-namespace {
-
-std::string DrawId() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  return absl::StrFormat("%016x%016x", generator(), generator());
-}
-
-}  // namespace
-
 // Carries one generation's events from the gateway's loop to the exchange's strand.
 class CompletionCall::PromptSink : public GenerationSink {
  public:
@@ -52,9 +41,14 @@ CompletionCall::CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> e
   shape_.chat = request.chat;
   shape_.logprobs = request.logprobs;
   shape_.include_usage = request.include_usage;
-  shape_.id = absl::StrCat(request.chat ? "chatcmpl-" : "cmpl-", DrawId());
+  shape_.id = RandomId(request.chat ? "chatcmpl-" : "cmpl-");
   shape_.created = absl::ToUnixSeconds(absl::Now());
   for (uint32_t i = 0; i < answers_.size(); ++i) answers_[i].content.index = i;
+  shape_.calls = ToolCallShape::Of(request.tools);
+  if (shape_.calls.enabled) {
+    const uint32_t max_calls = request.tools.parallel ? UINT32_MAX : 1;
+    parsers_.assign(answers_.size(), ToolCallParser(max_calls));
+  }
 }
 
 void CompletionCall::Start(Gateway* gateway, std::shared_ptr<HttpExchange> exchange,
@@ -124,6 +118,36 @@ void CompletionCall::OnStarted(size_t prompt) {
 }
 
 void CompletionCall::OnDelta(DeltaEvent delta) {
+  if (parsers_.empty()) return PassOn(std::move(delta));
+  std::vector<ToolCallPart> parts = parsers_[delta.index].Feed(delta.text);
+  PassOn(std::move(delta), std::move(parts));
+}
+
+void CompletionCall::PassOn(DeltaEvent delta, std::vector<ToolCallPart> parts) {
+  delta.text.clear();
+  // The tokens go with the first part, or alone.
+  if (parts.empty()) return PassOn(std::move(delta));
+  for (ToolCallPart& part : parts) {
+    DeltaEvent piece = std::exchange(delta, DeltaEvent{delta.index, {}, {}, {}});
+    if (part.kind == ToolCallPart::Kind::kContent) {
+      piece.text = std::move(part.text);
+      PassOn(std::move(piece));
+    } else {
+      PassOnCall(std::move(piece), std::move(part));
+    }
+  }
+}
+
+void CompletionCall::PassOnCall(DeltaEvent delta, ToolCallPart part) {
+  std::vector<ToolCall>& calls = answers_[delta.index].tool_calls;
+  const bool begins = part.kind == ToolCallPart::Kind::kCall;
+  if (begins) calls.push_back({RandomId("call_"), part.text, ""});
+  if (stream_) return exchange_->Write(SseEvent(CallChunk(shape_, delta, part, calls.back().id)));
+  if (!begins) calls.back().arguments_json += part.text;
+  PassOn(std::move(delta));
+}
+
+void CompletionCall::PassOn(DeltaEvent delta) {
   if (stream_) {
     if (!HasContent(shape_, delta)) return;
     scratch_.clear();
@@ -140,7 +164,10 @@ void CompletionCall::OnDelta(DeltaEvent delta) {
 
 void CompletionCall::OnFinished(uint32_t index, FinishReason reason) {
   answers_[index].finish_reason = reason;
-  if (stream_) exchange_->Write(SseEvent(FinishChunk(shape_, index, reason)));
+  if (!parsers_.empty()) PassOn(DeltaEvent{index, {}, {}, {}}, parsers_[index].Finish());
+  if (!stream_) return;
+  const bool made_calls = !answers_[index].tool_calls.empty();
+  exchange_->Write(SseEvent(FinishChunk(shape_, index, reason, made_calls)));
 }
 
 void CompletionCall::OnUsage(const UsageEvent& usage) {

@@ -15,6 +15,7 @@
 #include "gateway/http/exchange.h"
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
+#include "gateway/tool_call_parser.h"
 
 namespace quartet::gateway::http {
 
@@ -40,6 +41,11 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   void OnEvent(size_t prompt, GenerationEvent event);
   void OnStarted(size_t prompt);
   void OnDelta(DeltaEvent delta);
+  // Text, and with it what the delta says of tokens.
+  void PassOn(DeltaEvent delta);
+  // What an answer's parser made of the delta's text.
+  void PassOn(DeltaEvent delta, std::vector<ToolCallPart> parts);
+  void PassOnCall(DeltaEvent delta, ToolCallPart part);
   void OnFinished(uint32_t index, FinishReason reason);
   void OnUsage(const UsageEvent& usage);
   void OnFailed(const absl::Status& status);
@@ -54,6 +60,7 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   ResponseShape shape_;
   std::vector<Gateway::RequestHandle> handles_;
   std::vector<Answer> answers_;
+  std::vector<ToolCallParser> parsers_;  // Empty, or one an answer.
   UsageEvent usage_;
   size_t num_prompts_left_;
   bool streaming_ = false;  // The head is out.

@@ -69,6 +69,18 @@ std::string Explain(const json::exception& error) {
   return Cut(std::move(text), 300);
 }
 
+// The field with its keys in the client's order; discarded if there is none.
+absl::StatusOr<ordered_json> FindOrdered(absl::string_view body, absl::string_view field) {
+  if (OutlineOf(body).num_fields > kMaxOrderedFields) {
+    return InvalidField(field, absl::StrCat("A body with ", field, " may have at most ",
+                                            kMaxOrderedFields, " fields"));
+  }
+  ordered_json parsed = ordered_json::parse(body.begin(), body.end(), nullptr, false);
+  const auto found = parsed.find(std::string(field));
+  if (found == parsed.end()) return ordered_json(ordered_json::value_t::discarded);
+  return std::move(*found);
+}
+
 }  // namespace
 
 absl::StatusOr<json> ParseJsonObject(absl::string_view body) {
@@ -96,16 +108,16 @@ absl::StatusOr<json> ParseJsonObject(absl::string_view body) {
 
 absl::StatusOr<std::vector<std::string>> OrderedElements(absl::string_view body,
                                                          absl::string_view field) {
-  if (OutlineOf(body).num_fields > kMaxOrderedFields) {
-    return InvalidField(field, absl::StrCat("A body with ", field, " may have at most ",
-                                            kMaxOrderedFields, " fields"));
-  }
-  const ordered_json parsed = ordered_json::parse(body.begin(), body.end(), nullptr, false);
-  const auto found = parsed.find(std::string(field));
+  ASSIGN_OR_RETURN(const ordered_json value, FindOrdered(body, field));
   std::vector<std::string> elements;
-  if (found == parsed.end() || !found->is_array()) return elements;
-  for (const ordered_json& element : *found) elements.push_back(element.dump());
+  if (!value.is_array()) return elements;
+  for (const ordered_json& element : value) elements.push_back(element.dump());
   return elements;
+}
+
+absl::StatusOr<std::string> OrderedField(absl::string_view body, absl::string_view field) {
+  ASSIGN_OR_RETURN(const ordered_json value, FindOrdered(body, field));
+  return value.is_discarded() ? std::string() : value.dump();
 }
 
 std::string Show(const json& value) {

@@ -23,6 +23,10 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view body);
 absl::StatusOr<std::vector<std::string>> OrderedElements(absl::string_view body,
                                                          absl::string_view field);
 
+// The JSON text of the field `field` of the same body, with its keys in the client's order. Empty
+// if there is no such field. REQUIRES: ParseJsonObject took the body.
+absl::StatusOr<std::string> OrderedField(absl::string_view body, absl::string_view field);
+
 // A value for a message: its JSON, cut when long.
 std::string Show(const nlohmann::json& value);
 

@@ -95,6 +95,14 @@ absl::Status ReadChatLogprobs(const FieldReader& fields, OpenAiRequest* request,
   return absl::OkStatus();
 }
 
+absl::Status ApplyTools(const ToolUse& tools, GenerationRequest* generation) {
+  ASSIGN_OR_RETURN(generation->structured_output,
+                   ConstrainToTools(tools, generation->structured_output));
+  const std::string stop = StopAfterCall(tools);
+  if (!stop.empty()) generation->stop.push_back(stop);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<OpenAiRequest> ParseCompletion(absl::string_view text) {
@@ -126,8 +134,11 @@ absl::StatusOr<OpenAiRequest> ParseChatCompletion(absl::string_view text) {
   OpenAiRequest request;
   request.chat = true;
   GenerationRequest generation;
-  ASSIGN_OR_RETURN(generation.prompt, ReadChat(body, text));
+  ASSIGN_OR_RETURN(ChatPrompt chat, ReadChat(body, text));
+  ASSIGN_OR_RETURN(request.tools, ReadTools(body, text, &chat.tools_json));
+  generation.prompt = std::move(chat);
   RETURN_IF_ERROR(ReadCommonFields(body, &request, &generation));
+  RETURN_IF_ERROR(ApplyTools(request.tools, &generation));
   std::optional<uint32_t>& max_tokens = generation.sampling.max_tokens;
   RETURN_IF_ERROR(fields.Read("max_tokens", 1, kMaxTokens, &max_tokens));
   RETURN_IF_ERROR(fields.Read("max_completion_tokens", 1, kMaxTokens, &max_tokens));

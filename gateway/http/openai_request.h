@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "gateway/generation_types.h"
+#include "gateway/http/tool_request.h"
 
 namespace quartet::gateway::http {
 
@@ -23,6 +24,8 @@ struct OpenAiRequest {
   bool logprobs = false;
   // Answers to each prompt.
   uint32_t n = 1;
+  // Chat only: the calls that answers are read for.
+  ToolUse tools;
   // One a prompt, in order; request ids are empty.
   std::vector<GenerationRequest> prompts;
 };

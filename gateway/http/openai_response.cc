@@ -29,6 +29,12 @@ json Reason(FinishReason reason) {
   return nullptr;
 }
 
+// The reason of an answer that may have made tool calls.
+json Reason(const ResponseShape& shape, FinishReason reason, bool made_calls) {
+  const bool ended_with_calls = made_calls && reason == FinishReason::kStop;
+  return ended_with_calls ? json(FinishReasonOfCalls(shape.calls)) : Reason(reason);
+}
+
 json Logprobs(const ResponseShape& shape, const DeltaEvent& delta) {
   if (!shape.logprobs) return nullptr;
   return shape.chat ? ChatLogprobs(delta) : CompletionLogprobs(delta);
@@ -110,11 +116,12 @@ std::string ResponseBody(const ResponseShape& shape, const std::vector<Answer>& 
     if (shape.chat) {
       choice["message"] = {
           {"role", "assistant"}, {"content", answer.content.text}, {"refusal", nullptr}};
+      AddToolCalls(shape.calls, answer.tool_calls, &choice["message"]);
     } else {
       choice["text"] = answer.content.text;
     }
     choice["logprobs"] = Logprobs(shape, answer.content);
-    choice["finish_reason"] = Reason(answer.finish_reason);
+    choice["finish_reason"] = Reason(shape, answer.finish_reason, !answer.tool_calls.empty());
     body["choices"].push_back(std::move(choice));
   }
   body["usage"] = Usage(usage);
@@ -122,8 +129,10 @@ std::string ResponseBody(const ResponseShape& shape, const std::vector<Answer>& 
 }
 
 std::string RoleChunk(const ResponseShape& shape, uint32_t index) {
+  // With tools there may be no content.
+  const json content = shape.calls.enabled ? json() : json("");
   return ChunkOf(shape, {{"index", index},
-                         {"delta", {{"role", "assistant"}, {"content", ""}}},
+                         {"delta", {{"role", "assistant"}, {"content", content}}},
                          {"logprobs", nullptr},
                          {"finish_reason", nullptr}});
 }
@@ -149,7 +158,16 @@ std::string DeltaChunk(const ResponseShape& shape, const DeltaEvent& delta) {
   return ChunkOf(shape, std::move(choice));
 }
 
-std::string FinishChunk(const ResponseShape& shape, uint32_t index, FinishReason reason) {
+std::string CallChunk(const ResponseShape& shape, const DeltaEvent& delta, const ToolCallPart& part,
+                      const std::string& id) {
+  return ChunkOf(shape, {{"index", delta.index},
+                         {"delta", ToolCallDelta(shape.calls, part, id)},
+                         {"logprobs", Logprobs(shape, delta)},
+                         {"finish_reason", nullptr}});
+}
+
+std::string FinishChunk(const ResponseShape& shape, uint32_t index, FinishReason reason,
+                        bool made_calls) {
   json choice = {{"index", index}};
   if (shape.chat) {
     choice["delta"] = json::object();
@@ -157,7 +175,7 @@ std::string FinishChunk(const ResponseShape& shape, uint32_t index, FinishReason
     choice["text"] = "";
   }
   choice["logprobs"] = nullptr;
-  choice["finish_reason"] = Reason(reason);
+  choice["finish_reason"] = Reason(shape, reason, made_calls);
   return ChunkOf(shape, std::move(choice));
 }
 

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "gateway/generation_types.h"
 #include "gateway/http/exchange.h"
+#include "gateway/http/tool_call_json.h"
 
 namespace quartet::gateway::http {
 
@@ -19,6 +20,8 @@ struct ResponseShape {
   bool logprobs = false;
   // Chunks carry "usage": null, because a chunk with the usage will follow.
   bool include_usage = false;
+  // Chat only.
+  ToolCallShape calls;
   std::string id;
   int64_t created = 0;  // Seconds since 1970.
   std::string model;
@@ -28,6 +31,8 @@ struct ResponseShape {
 struct Answer {
   DeltaEvent content;  // Its index is the answer's place among all of the response.
   FinishReason finish_reason = FinishReason::kNone;
+  // The calls that its text made, which `content` is without.
+  std::vector<ToolCall> tool_calls;
 };
 
 // The body of a response that is not streamed.
@@ -39,7 +44,11 @@ std::string RoleChunk(const ResponseShape& shape, uint32_t index);
 // Whether a delta has anything that a chunk can show.
 bool HasContent(const ResponseShape& shape, const DeltaEvent& delta);
 std::string DeltaChunk(const ResponseShape& shape, const DeltaEvent& delta);
-std::string FinishChunk(const ResponseShape& shape, uint32_t index, FinishReason reason);
+// Chat only: a chunk with a piece of the call `id` in the place of the delta's text.
+std::string CallChunk(const ResponseShape& shape, const DeltaEvent& delta, const ToolCallPart& part,
+                      const std::string& id);
+std::string FinishChunk(const ResponseShape& shape, uint32_t index, FinishReason reason,
+                        bool made_calls = false);
 std::string UsageChunk(const ResponseShape& shape, const UsageEvent& usage);
 
 // {"error": {...}} for `status`.
