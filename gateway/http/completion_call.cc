@@ -46,7 +46,8 @@ CompletionCall::CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> e
   for (uint32_t i = 0; i < answers_.size(); ++i) answers_[i].content.index = i;
   shape_.calls = ToolCallShape::Of(request.tools);
   if (shape_.calls.enabled) {
-    const uint32_t max_calls = request.tools.parallel ? UINT32_MAX : 1;
+    const bool single = !request.tools.parallel || shape_.calls.named;
+    const uint32_t max_calls = single ? 1 : UINT32_MAX;
     parsers_.assign(answers_.size(), ToolCallParser(max_calls));
   }
 }
