@@ -46,9 +46,7 @@ CompletionCall::CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> e
   for (uint32_t i = 0; i < answers_.size(); ++i) answers_[i].content.index = i;
   shape_.calls = ToolCallShape::Of(request.tools);
   if (shape_.calls.enabled) {
-    const bool single = !request.tools.parallel || shape_.calls.named;
-    const uint32_t max_calls = single ? 1 : UINT32_MAX;
-    parsers_.assign(answers_.size(), ToolCallParser(max_calls));
+    parsers_.assign(answers_.size(), ToolCallParser(MaxCalls(request.tools)));
   }
 }
 

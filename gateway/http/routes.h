@@ -3,9 +3,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gateway/gateway.h"
 #include "gateway/http/exchange.h"
+#include "gateway/http/response_store.h"
 #include "gateway/metrics.h"
 
 namespace quartet::gateway::http {
@@ -18,9 +20,15 @@ class Routes : public HttpHandler {
   void Handle(std::shared_ptr<HttpExchange> exchange) override;
   HttpResponse Refuse(int status, const std::string& message) override;
 
+  // "GET /v1/models" and so on: all that there is.
+  static std::vector<std::string> Endpoints();
+
  private:
   struct Route;
   void Complete(std::shared_ptr<HttpExchange> exchange, bool chat);
+  void CreateResponse(std::shared_ptr<HttpExchange> exchange);
+  HttpResponse GetResponse(const HttpRequest& request) const;
+  HttpResponse DeleteResponse(const HttpRequest& request);
   void Tokenize(std::shared_ptr<HttpExchange> exchange);
   void Detokenize(std::shared_ptr<HttpExchange> exchange);
   HttpResponse Home() const;
@@ -34,6 +42,7 @@ class Routes : public HttpHandler {
 
   Gateway* const gateway_;
   Metrics* const metrics_;
+  ResponseStore responses_;
   const int64_t created_;  // Seconds since 1970 at which this began to serve.
 };
 

@@ -1,6 +1,7 @@
 #include "gateway/http/tool_request.h"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -209,7 +210,7 @@ ordered_json OnlyCalls(const ToolUse& tools, bool all_strict) {
           {"tags", CallTags(tools, all_strict)},
           {"separator", "\n"},
           {"at_least_one", true},
-          {"stop_after_first", !tools.parallel || tools.choice == ToolUse::Choice::kNamed}};
+          {"stop_after_first", MaxCalls(tools) == 1}};
 }
 
 StructuredOutput StructuralTag(ordered_json format) {
@@ -290,6 +291,11 @@ absl::StatusOr<std::optional<StructuredOutput>> ConstrainToTools(
                         {"tags", CallTags(tools, /*all_strict=*/false)},
                         {"at_least_one", false},
                         {"stop_after_first", !tools.parallel}});
+}
+
+uint32_t MaxCalls(const ToolUse& tools) {
+  const bool single = !tools.parallel || tools.choice == ToolUse::Choice::kNamed;
+  return single ? 1 : std::numeric_limits<uint32_t>::max();
 }
 
 std::string StopAfterCall(const ToolUse& tools) {

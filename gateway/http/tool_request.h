@@ -52,6 +52,9 @@ absl::StatusOr<ToolUse> ReadTools(const nlohmann::json& body, absl::string_view 
 absl::StatusOr<std::optional<StructuredOutput>> ConstrainToTools(
     const ToolUse& tools, const std::optional<StructuredOutput>& format);
 
+// How many calls an answer may make at most.
+uint32_t MaxCalls(const ToolUse& tools);
+
 // A string that ends an answer once its only call is complete, where nothing else does; or empty.
 std::string StopAfterCall(const ToolUse& tools);
 
