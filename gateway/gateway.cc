@@ -194,6 +194,7 @@ void Gateway::UpdateState() {
     model->tokenizer_size = tokenizer_info_->vocab_size;
     model->eos_token_ids = tokenizer_info_->eos_token_ids;
     model->has_chat_template = tokenizer_info_->has_chat_template;
+    model->fill_in_middle = tokenizer_info_->fill_in_middle;
     if (next->model == nullptr || next->model->name != model->name) {
       metrics_->SetModelName(model->name);
     }

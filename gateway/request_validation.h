@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gateway/generation_types.h"
+#include "gateway/tokenizer.h"
 
 namespace quartet::gateway {
 
@@ -23,6 +25,8 @@ struct ModelFacts {
   // Ids that the tokenizer's files say end a text.
   std::vector<uint32_t> eos_token_ids;
   bool has_chat_template = false;
+  // Unset if the model was not taught to fill in the middle.
+  std::optional<FillInMiddleIds> fill_in_middle;
 };
 
 // All that can be said before the prompt's ids are known. Returns INVALID_ARGUMENT with the field.
