@@ -177,17 +177,6 @@ absl::Status CheckName(absl::string_view field, const std::string& name, size_t 
   return absl::OkStatus();
 }
 
-// It travels in headers and logs.
-absl::Status CheckRequestId(const std::string& id) {
-  for (unsigned char c : id) {
-    if (c > ' ' && c < 0x7F) continue;
-    return InvalidField("request_id",
-                        absl::StrCat("request_id may have visible ASCII characters only, got 0x",
-                                     absl::Hex(c, absl::kZeroPad2)));
-  }
-  return CheckName("request_id", id, kMaxRequestIdBytes);
-}
-
 absl::Status CheckBadWords(const std::vector<std::string>& words) {
   if (words.size() > kMaxBadWords) {
     return InvalidField("bad_words", absl::StrCat("bad_words may have at most ", kMaxBadWords,
@@ -332,6 +321,16 @@ absl::Status CheckChat(const ChatPrompt& chat, const ModelFacts& model) {
 }
 
 }  // namespace
+
+absl::Status CheckRequestId(const std::string& id) {
+  for (unsigned char c : id) {
+    if (c > ' ' && c < 0x7F) continue;
+    return InvalidField("request_id",
+                        absl::StrCat("request_id may have visible ASCII characters only, got 0x",
+                                     absl::Hex(c, absl::kZeroPad2)));
+  }
+  return CheckName("request_id", id, kMaxRequestIdBytes);
+}
 
 absl::Status ValidateRequest(const GenerationRequest& request, const ModelFacts& model) {
   if (request.n < 1 || request.n > kMaxChoices) {

@@ -32,6 +32,10 @@ struct ModelFacts {
 // All that can be said before the prompt's ids are known. Returns INVALID_ARGUMENT with the field.
 absl::Status ValidateRequest(const GenerationRequest& request, const ModelFacts& model);
 
+// Whether `id` can name a request in headers and logs: at most 256 visible ASCII characters; empty
+// is fine. Returns INVALID_ARGUMENT.
+absl::Status CheckRequestId(const std::string& id);
+
 // How many tokens the request may generate: the client's max_tokens, or the default (16; for chat
 // the rest of the context, at most 8192), cut to the context. Returns INVALID_ARGUMENT with the
 // numbers if the prompt and max_tokens don't fit.
