@@ -133,7 +133,7 @@ absl::Status ReadTemplate(const FieldReader& fields, absl::string_view text, Cha
   RETURN_IF_ERROR(fields.Read("chat_template", &chat->chat_template));
   if (const json* const kwargs = fields.Find("chat_template_kwargs"); kwargs != nullptr) {
     if (!kwargs->is_object()) return fields.Wrong("chat_template_kwargs", "an object");
-    ASSIGN_OR_RETURN(chat->template_kwargs_json, OrderedField(text, "chat_template_kwargs"));
+    ASSIGN_OR_RETURN(chat->template_kwargs_json, OrderedText(text, {"chat_template_kwargs"}));
   }
   const json* const documents = fields.Find("documents");
   if (documents == nullptr) return absl::OkStatus();

@@ -47,6 +47,7 @@ ResponsesCall::ResponsesCall(Gateway* gateway, ResponseStore* store,
       output_(json::parse(request.echo_json), request.chat.logprobs,
               stream_ ? [this](std::string event) { exchange_->Write(event); }
                       : ResponsesOutput::EventSink()),
+      request_id_(request.chat.request_id.empty() ? output_.id() : request.chat.request_id),
       parser_(MaxCalls(request.chat.tools)),
       has_tools_(request.chat.tools.choice != ToolUse::Choice::kNone) {}
 
@@ -62,7 +63,7 @@ void ResponsesCall::Start(Gateway* gateway, ResponseStore* store,
 }
 
 void ResponsesCall::Generate(GenerationRequest request) {
-  request.request_id = output_.id();
+  request.request_id = request_id_;
   const absl::StatusOr<Gateway::RequestHandle> handle =
       gateway_->Generate(std::move(request), std::make_shared<Sink>(shared_from_this()));
   if (!handle.ok()) return OnFailed(handle.status());
@@ -89,7 +90,7 @@ void ResponsesCall::OnStarted(const StartedEvent& started) {
     HttpResponse head;
     head.content_type = kSseContentType;
     head.headers = {
-        {"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}, {"X-Request-Id", output_.id()}};
+        {"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}, {"X-Request-Id", request_id_}};
     exchange_->StartStream(std::move(head), kSseComment);
     streaming_ = true;
     observer_(200);
@@ -119,7 +120,7 @@ void ResponsesCall::OnUsage(const UsageEvent& usage) {
   }
   if (stream_) return exchange_->EndStream();
   HttpResponse response;
-  response.headers.emplace_back("X-Request-Id", output_.id());
+  response.headers.emplace_back("X-Request-Id", request_id_);
   response.body = body;
   exchange_->Respond(std::move(response));
   observer_(200);
@@ -133,7 +134,7 @@ void ResponsesCall::OnFailed(const absl::Status& status) {
     return exchange_->EndStream();
   }
   HttpResponse response = ErrorResponse(status);
-  response.headers.emplace_back("X-Request-Id", output_.id());
+  response.headers.emplace_back("X-Request-Id", request_id_);
   observer_(response.status);
   exchange_->Respond(std::move(response));
 }

@@ -47,6 +47,7 @@ class ResponsesCall : public std::enable_shared_from_this<ResponsesCall> {
   const std::string tenant_;
   const std::string messages_json_;
   ResponsesOutput output_;
+  const std::string request_id_;
   ToolCallParser parser_;
   const bool has_tools_;
   Gateway::RequestHandle handle_ = 0;

@@ -124,7 +124,7 @@ void ResponsesOutput::EndItem(const char* status) {
 
 void ResponsesOutput::Add(const DeltaEvent& delta, const std::vector<ToolCallPart>& parts) {
   json logprobs = json::array();
-  if (show_logprobs_) logprobs = std::move(ChatLogprobs(delta)["content"]);
+  if (show_logprobs_) logprobs = std::move(ChatLogprobs(delta, /*as_ids=*/false)["content"]);
   for (const ToolCallPart& part : parts) {
     switch (part.kind) {
       case ToolCallPart::Kind::kContent:

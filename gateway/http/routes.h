@@ -8,6 +8,7 @@
 #include "gateway/gateway.h"
 #include "gateway/http/exchange.h"
 #include "gateway/http/response_store.h"
+#include "gateway/http/tokenize_call.h"
 #include "gateway/metrics.h"
 
 namespace quartet::gateway::http {
@@ -29,8 +30,8 @@ class Routes : public HttpHandler {
   void CreateResponse(std::shared_ptr<HttpExchange> exchange);
   HttpResponse GetResponse(const HttpRequest& request) const;
   HttpResponse DeleteResponse(const HttpRequest& request);
-  void Tokenize(std::shared_ptr<HttpExchange> exchange);
-  void Detokenize(std::shared_ptr<HttpExchange> exchange);
+  // Respond, for calls that answer later.
+  TokenizeCall::Respond Responder();
   HttpResponse Home() const;
   HttpResponse Models() const;
   HttpResponse Model(const std::string& name) const;
