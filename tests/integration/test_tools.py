@@ -1,11 +1,14 @@
 """Tool calls through OpenAI's own library. SmolLM2 knows nothing of tools, so that what it calls shows what the engine holds it to."""
 
 import json
+import re
 
 import jsonschema
 import openai
 import pytest
 import requests
+
+from cluster import ROOT
 
 WEATHER = {
     "type": "object",
@@ -126,3 +129,14 @@ def test_errors_name_the_tool(server):
     assert refusal(tools=[{"type": "function", "function": {"name": "a b"}}])["param"] == "tools[0].function.name"
     assert refusal(tools=TOOLS, tool_choice={"type": "function", "function": {"name": "fly"}})["param"] == "tool_choice"
     assert "needs tools" in refusal(tool_choice="required")["message"]
+
+
+def test_the_example_in_the_docs_runs(server, capsys):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/tools.md").read_text(), re.S).group(1)
+    try:
+        exec(code.replace("http://localhost:8080", server.url), {})
+    except openai.APIStatusError as error:
+        if error.status_code == 501:
+            pytest.skip(f"this build has no structured output: {error.message}")
+        raise
+    assert capsys.readouterr().out.startswith("get_weather {'city': ")
