@@ -129,10 +129,10 @@ absl::StatusOr<Value> AffixTest(Context&, const Value& self, const Arguments& ar
   return Value::Bool(false);
 }
 
-bool StartsWith(absl::string_view text, absl::string_view affix) {
+bool HasPrefix(absl::string_view text, absl::string_view affix) {
   return absl::StartsWith(text, affix);
 }
-bool EndsWith(absl::string_view text, absl::string_view affix) {
+bool HasSuffix(absl::string_view text, absl::string_view affix) {
   return absl::EndsWith(text, affix);
 }
 
@@ -142,8 +142,8 @@ absl::StatusOr<Value> RemoveAffix(Context&, const Value& self, const Arguments& 
   if (!bound[0]->is_string()) return NotText("affix", *bound[0]);
   absl::string_view text = self.text();
   const absl::string_view affix = bound[0]->text();
-  if (kPrefix && StartsWith(text, affix)) text.remove_prefix(affix.size());
-  if (!kPrefix && EndsWith(text, affix)) text.remove_suffix(affix.size());
+  if (kPrefix && HasPrefix(text, affix)) text.remove_prefix(affix.size());
+  if (!kPrefix && HasSuffix(text, affix)) text.remove_suffix(affix.size());
   return Like(self, text);
 }
 
@@ -301,8 +301,8 @@ constexpr Method kTextMethods[] = {
     {"splitlines", SplitLinesMethod},
     {"partition", PartitionMethod<false>},
     {"rpartition", PartitionMethod<true>},
-    {"startswith", AffixTest<StartsWith>},
-    {"endswith", AffixTest<EndsWith>},
+    {"startswith", AffixTest<HasPrefix>},
+    {"endswith", AffixTest<HasSuffix>},
     {"removeprefix", RemoveAffix<true>},
     {"removesuffix", RemoveAffix<false>},
     {"replace", ReplaceMethod},

@@ -122,7 +122,8 @@ absl::StatusOr<Value> Indent(Context& context, const Value& self, const Argument
   const std::vector<absl::string_view> lines = SplitLines(text, false);
   RETURN_IF_ERROR(context.heap.Reserve(lines.size(), indention.size()));
   RETURN_IF_ERROR(context.heap.WorkOnBytes(text.size() + lines.size() * indention.size()));
-  std::string out = first ? indention : "";
+  std::string out;
+  if (first) out = indention;
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out.push_back('\n');
     if (i > 0 && (blank || !lines[i].empty())) out.append(indention);
@@ -231,7 +232,7 @@ absl::StatusOr<Value> ToJson(Context& context, const Value& self, const Argument
   } else if (!indent.is_none()) {
     return absl::InvalidArgumentError("'indent' must be a number or a text");
   }
-  if (style.indent.has_value()) style.item_separator = ",";
+  if (style.indent.has_value()) style.item_separator = std::string(1, ',');
   const Value separators = bound[2].value_or(Value::None());
   if (!separators.is_none()) {
     const bool pair = separators.is_list() && separators.list().items.size() == 2 &&
