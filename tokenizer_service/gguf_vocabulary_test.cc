@@ -65,7 +65,7 @@ TEST(GgufVocabularyTest, ReadsAWholeVocabulary) {
   EXPECT_TRUE(vocabulary->nfc);
   EXPECT_TRUE(vocabulary->tokens[kImEnd].special);
   EXPECT_FALSE(vocabulary->tokens[kToolCall].special);
-  EXPECT_EQ(vocabulary->chat_template, "{{ x }}");
+  EXPECT_EQ(vocabulary->chat_template.text, "{{ x }}");
   EXPECT_THAT(vocabulary->eos_ids, ElementsAre(kImEnd));
   EXPECT_FALSE(vocabulary->bos_id.has_value());
   const auto tokenizer = Tokenizer::Create(*vocabulary, TokenizerOptions());

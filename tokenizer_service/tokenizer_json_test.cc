@@ -145,7 +145,7 @@ TEST(TokenizerJsonTest, TheConfigurationNamesItsTokens) {
           .ok());
   EXPECT_THAT(vocabulary.eos_ids, ElementsAre(kImEnd));
   EXPECT_EQ(vocabulary.pad_id, kImStart);
-  EXPECT_EQ(vocabulary.chat_template, "T");
+  EXPECT_EQ(vocabulary.chat_template.text, "T");
   EXPECT_THAT(ApplyTokenizerConfig(R"({"eos_token": "<none>"})", &vocabulary).message(),
               HasSubstr("eos_token"));
   EXPECT_FALSE(ApplyTokenizerConfig(R"({"chat_template": 5})", &vocabulary).ok());
@@ -159,7 +159,7 @@ TEST(TokenizerJsonTest, ADirectoryIsReadWithItsTemplateFile) {
   std::ofstream(directory + "/chat_template.jinja") << "new";
   const auto vocabulary = LoadVocabulary(directory);
   ASSERT_TRUE(vocabulary.ok()) << vocabulary.status();
-  EXPECT_EQ(vocabulary->chat_template, "new");
+  EXPECT_EQ(vocabulary->chat_template.text, "new");
   EXPECT_EQ(vocabulary->source, directory + "/tokenizer.json");
   std::ofstream(directory + "/tokenizer_config.json") << "{";
   EXPECT_THAT(LoadVocabulary(directory).status().message(),

@@ -110,6 +110,10 @@ absl::StatusOr<Value> GetAttribute(const Value& object, absl::string_view name, 
     case Kind::kString:
     case Kind::kList:
       break;
+    case Kind::kCallable:
+      // Python takes dict.name for a generic type: dict itself, if it is called. Some templates
+      // make dicts that way.
+      return object.callable().name == "dict" && name == "from_keys" ? object : NoAttribute(name);
     default:
       return NoAttribute(name);
   }

@@ -1,6 +1,7 @@
 // Drives the template evaluator from a script: reads one JSON request a line, answers one JSON line
 // each.
-//   {"template": TEXT}     parses it; requests after it render it. Answers {} or {"error": MESSAGE}.
+//   {"template": TEXT}     parses it; requests after it render it. Answers {} or {"error":
+//   MESSAGE}.
 //   {"variables": TEXT, "now": SECONDS}     renders with a JSON object of variables. Answers
 //   {"text": TEXT} or {"error": MESSAGE}.
 #include <iostream>

@@ -57,7 +57,7 @@ Json Chat(const Tokenizer& tokenizer, const Json& chat) {
     turn.content = message.value("content", "");
     for (const Json& call : message.value("tool_calls", Json::array())) {
       turn.tool_calls.push_back(
-          {call["name"].get<std::string>(), call["arguments"].get<std::string>()});
+          {call["name"].get<std::string>(), call["arguments"].get<std::string>(), ""});
     }
     conversation.turns.push_back(std::move(turn));
   }
