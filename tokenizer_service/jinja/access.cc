@@ -13,6 +13,11 @@
 namespace quartet::tokenizer::jinja {
 namespace {
 
+// What numbers have in Python; of no use in a prompt.
+bool IsNumberAttribute(absl::string_view name) {
+  return name == "real" || name == "imag" || name == "numerator" || name == "denominator";
+}
+
 Value NoAttribute(absl::string_view name) { return Value::Undefined(Missing::kAttribute, name); }
 
 // Item number `index`, which may count from the end; undefined if there is none.
@@ -115,7 +120,9 @@ absl::StatusOr<Value> GetAttribute(const Value& object, absl::string_view name, 
       // make dicts that way.
       return object.callable().name == "dict" && name == "from_keys" ? object : NoAttribute(name);
     default:
-      return NoAttribute(name);
+      return object.is_number() && IsNumberAttribute(name)
+                 ? Value::Undefined(Missing::kUnsupported, name)
+                 : NoAttribute(name);
   }
   const Value method = FindMethod(object, name, heap);
   if (!method.is_none()) return method;
@@ -145,7 +152,8 @@ absl::StatusOr<Value> GetSlice(const Value& object, const Value& start, const Va
   if (object.is_undefined()) return absl::InvalidArgumentError(ExplainUndefined(object));
   if (object.is_string()) return SliceText(object, start, stop, step, heap);
   if (!object.is_list() || !object.list().is_sequence()) {
-    return Value::Undefined(Missing::kOther, "what is no list and no text can't be sliced");
+    return absl::InvalidArgumentError(
+        absl::StrCat("a value of type ", TypeName(object), " can't be sliced"));
   }
   const List& list = object.list();
   ASSIGN_OR_RETURN(const SliceRange range,

@@ -17,7 +17,7 @@ absl::StatusOr<Value> GetAttribute(const Value& object, absl::string_view name, 
 // `object[key]`: the item first, then the method or attribute.
 absl::StatusOr<Value> GetItem(const Value& object, const Value& key, Heap* heap);
 
-// `object[start:stop:step]`; None for what is not given.
+// `object[start:stop:step]`; None for what is not given. INVALID_ARGUMENT if it is no list or text.
 absl::StatusOr<Value> GetSlice(const Value& object, const Value& start, const Value& stop,
                                const Value& step, Heap* heap);
 

@@ -121,8 +121,10 @@ class StatementParser {
       return absl::OkStatus();
     }
     if (tag == "print") {
-      ASSIGN_OR_RETURN(ExpressionPtr value, expressions_.ParseTuple());
-      Add(line, Output{std::move(value)}, body);
+      do {
+        ASSIGN_OR_RETURN(ExpressionPtr value, expressions_.ParseExpression());
+        Add(line, Output{std::move(value)}, body);
+      } while (tokens_.TakeOperator(","));
       return absl::OkStatus();
     }
     if (tag == "break" || tag == "continue") {

@@ -137,7 +137,7 @@ std::vector<absl::string_view> SplitBySpace(absl::string_view text, int64_t max_
   std::vector<absl::string_view> parts;
   for (text = StripLeft(text); !text.empty(); text = StripLeft(text)) {
     if (max_splits >= 0 && parts.size() == static_cast<size_t>(max_splits)) {
-      parts.push_back(StripRight(text));
+      parts.push_back(text);
       break;
     }
     size_t end = 0;

@@ -4,8 +4,8 @@ WEATHER = {"type": "function", "function": {
     "name": "get_weather", "description": "Weather at a place; returns °C & \"sky\".",
     "parameters": {"type": "object", "properties": {
         "place": {"type": "string", "description": "City, e.g. Zürich or 北京"},
-        "unit": {"type": "string", "enum": ["C", "F"], "default": "C"},
-        "days": {"type": "array", "items": {"type": "integer"}, "minItems": 1}}, "required": ["place"]},
+        "unit": {"type": "string", "description": "", "enum": ["C", "F"], "default": "C"},
+        "days": {"type": "array", "description": "From today.", "items": {"type": "integer"}, "minItems": 1}}, "required": ["place"]},
     "return": {"type": "object", "properties": {"t": {"type": "number"}}}}}
 SEARCH = {"type": "function", "function": {
     "name": "search", "description": "Finds pages.\nOne query at a time.",
