@@ -111,21 +111,6 @@ absl::Status RenderChat(const Tokenizer& tokenizer, const v1::ApplyChatTemplateR
   return absl::OkStatus();
 }
 
-// The three marks that Qwen2.5 and other models of code know, if all are there.
-void FillInMiddle(const Vocabulary& vocabulary, v1::GetInfoResponse* response) {
-  std::optional<uint32_t> prefix, suffix, middle;
-  for (const AddedToken& added : vocabulary.added_tokens) {
-    if (added.content == "<|fim_prefix|>") prefix = added.id;
-    if (added.content == "<|fim_suffix|>") suffix = added.id;
-    if (added.content == "<|fim_middle|>") middle = added.id;
-  }
-  if (!prefix.has_value() || !suffix.has_value() || !middle.has_value()) return;
-  v1::FillInMiddle* const marks = response->mutable_fill_in_middle();
-  marks->set_prefix_id(*prefix);
-  marks->set_suffix_id(*suffix);
-  marks->set_middle_id(*middle);
-}
-
 void FillInfo(const Tokenizer& tokenizer, v1::GetInfoResponse* response) {
   const Vocabulary& vocabulary = tokenizer.vocabulary();
   response->set_vocab_size(tokenizer.vocab_size());
@@ -139,7 +124,12 @@ void FillInfo(const Tokenizer& tokenizer, v1::GetInfoResponse* response) {
   response->set_has_chat_template(tokenizer.chat_template_status().ok());
   response->set_source(vocabulary.source);
   response->set_max_token_bytes(tokenizer.max_token_bytes());
-  FillInMiddle(vocabulary, response);
+  if (const std::optional<FillInMiddleIds> ids = FindFillInMiddle(vocabulary); ids.has_value()) {
+    v1::FillInMiddle* const marks = response->mutable_fill_in_middle();
+    marks->set_prefix_id(ids->prefix);
+    marks->set_suffix_id(ids->suffix);
+    marks->set_middle_id(ids->middle);
+  }
 }
 
 absl::Status DecodeItem(const Tokenizer& tokenizer, const v1::StreamDecodeItem& item,

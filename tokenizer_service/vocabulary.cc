@@ -118,6 +118,17 @@ absl::Status AddAddedToken(AddedToken added, Vocabulary* vocabulary) {
   return absl::OkStatus();
 }
 
+std::optional<FillInMiddleIds> FindFillInMiddle(const Vocabulary& vocabulary) {
+  std::optional<uint32_t> prefix, suffix, middle;
+  for (const AddedToken& added : vocabulary.added_tokens) {
+    if (added.content == "<|fim_prefix|>") prefix = added.id;
+    if (added.content == "<|fim_suffix|>") suffix = added.id;
+    if (added.content == "<|fim_middle|>") middle = added.id;
+  }
+  if (!prefix.has_value() || !suffix.has_value() || !middle.has_value()) return std::nullopt;
+  return FillInMiddleIds{*prefix, *suffix, *middle};
+}
+
 std::string HashVocabulary(const Vocabulary& vocabulary) {
   Sha256 hash;
   hash.AddText("quartet tokenizer 2");

@@ -85,6 +85,15 @@ Token MakeToken(absl::string_view text);
 // Adds `added` as a token, or marks the token that already has its id and content.
 absl::Status AddAddedToken(AddedToken added, Vocabulary* vocabulary);
 
+// The marks of a prompt to be filled in the middle.
+struct FillInMiddleIds {
+  uint32_t prefix;
+  uint32_t suffix;
+  uint32_t middle;
+};
+// Those that Qwen2.5 and other models of code know; nothing if one of the three is no added token.
+std::optional<FillInMiddleIds> FindFillInMiddle(const Vocabulary& vocabulary);
+
 // SHA-256, hex, over all that decides ids and text.
 std::string HashVocabulary(const Vocabulary& vocabulary);
 

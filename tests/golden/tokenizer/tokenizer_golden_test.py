@@ -171,6 +171,13 @@ def test_chat_prompts(name, template):
                                                       add_generation_prompt=chat["add_generation_prompt"]), chat
 
 
+def test_marks_of_the_middle():
+    vocabulary = reference.qwen().get_vocab()
+    expected = [vocabulary[f"<|fim_{part}|>"] for part in ("prefix", "suffix", "middle")]
+    assert reference.ask(reference.QWEN, [{"info": True}])[0]["fill_in_middle"] == expected
+    assert reference.ask(reference.SMOLLM, [{"info": True}])[0]["fill_in_middle"] is None
+
+
 def test_chat_prompts_of_the_base_models(tmp_path):
     """Qwen2.5's base models have the same template with another default prompt."""
     default = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."

@@ -81,7 +81,12 @@ Json Chat(const Tokenizer& tokenizer, const Json& chat) {
 
 Json Info(const Tokenizer& tokenizer) {
   const Vocabulary& vocabulary = tokenizer.vocabulary();
+  Json fill_in_middle;
+  if (const auto ids = FindFillInMiddle(vocabulary); ids.has_value()) {
+    fill_in_middle = {ids->prefix, ids->suffix, ids->middle};
+  }
   return {{"vocab_size", tokenizer.vocab_size()},
+          {"fill_in_middle", fill_in_middle},
           {"hash", tokenizer.hash()},
           {"eos", vocabulary.eos_ids},
           {"chat_template", tokenizer.chat_template_status().ToString()}};
