@@ -67,10 +67,14 @@ void Engine::Stop() {
   runner_.Stop();
 }
 
+absl::Status Engine::Check(const SequenceRequest& request) const {
+  return ValidateRequest(request, options_.vocab_size, options_.scheduler);
+}
+
 absl::Status Engine::Submit(SequenceRequest request) {
   request.eos_token_ids.insert(request.eos_token_ids.end(), options_.eos_token_ids.begin(),
                                options_.eos_token_ids.end());
-  RETURN_IF_ERROR(ValidateRequest(request, options_.vocab_size, options_.scheduler));
+  RETURN_IF_ERROR(Check(request));
   return inbox_.Submit(std::move(request));
 }
 

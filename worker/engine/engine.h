@@ -82,6 +82,8 @@ class Engine {
   // Ends the loop after the current step. Idempotent.
   void Stop();
 
+  // What Submit would say of the request itself.
+  absl::Status Check(const SequenceRequest& request) const;
   // A new sequence. Returns INVALID_ARGUMENT naming field and value, RESOURCE_EXHAUSTED if too many
   // wait, UNAVAILABLE if the engine has failed; then no event follows. Several calls for requests
   // that came together should follow each other at once, so that one step takes them all.

@@ -31,8 +31,8 @@ struct SamplingParams {
   std::vector<int32_t> stop_token_ids;
   std::vector<int32_t> allowed_token_ids;              // empty: all
   std::vector<std::vector<int32_t>> banned_sequences;  // that the output never contains
-  int32_t num_logprobs = -1;         // -1: not reported
-  int32_t num_prompt_logprobs = -1;  // -1: not reported
+  int32_t num_logprobs = -1;                           // -1: not reported
+  int32_t num_prompt_logprobs = -1;                    // -1: not reported
 
   bool HasPenalties() const {
     return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;

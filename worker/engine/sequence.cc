@@ -26,8 +26,8 @@ Sequence::Sequence(SequenceRequest request, absl::Time arrival, int64_t vocab_si
   }
   std::sort(end_ids_.begin(), end_ids_.end());
   end_ids_.erase(std::unique(end_ids_.begin(), end_ids_.end()), end_ids_.end());
-  constraint_ = TokenConstraint(request_.matcher, params(), end_ids_, vocab_size,
-                                request_.sample_limit);
+  constraint_ =
+      TokenConstraint(request_.matcher, params(), end_ids_, vocab_size, request_.sample_limit);
   if (params().HasPenalties()) {
     for (int64_t i = 0; i < num_tokens(); ++i) counts_.Add(tokens_[i], i >= num_prompt_tokens_);
   }

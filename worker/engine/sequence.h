@@ -14,8 +14,8 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "worker/engine/token_constraint.h"
 #include "worker/engine/sampling_params.h"
+#include "worker/engine/token_constraint.h"
 
 namespace quartet::engine {
 
@@ -122,7 +122,9 @@ class Sequence {
   const TokenConstraint& constraint() const { return constraint_; }
   // Whether PrepareNextRow has work to do, which several threads may do for several sequences.
   bool needs_preparation() const { return constraint_.is_dynamic(); }
-  void PrepareNextRow() { constraint_.Prepare(output(), num_output_tokens() < params().min_tokens); }
+  void PrepareNextRow() {
+    constraint_.Prepare(output(), num_output_tokens() < params().min_tokens);
+  }
 
   // The row that samples this sequence's next token. Points into the sequence. REQUIRES:
   // PrepareNextRow was called since the last token, if it is needed.

@@ -38,10 +38,12 @@ TokenConstraint::TokenConstraint(std::shared_ptr<grammar::Matcher> matcher,
   if (params.allowed_token_ids.empty() && matcher_ == nullptr) return;
   const size_t num_words = static_cast<size_t>(vocab_size + 31) / 32;
   allowed_.assign(num_words, 0);
-  const int64_t limit = sample_limit_ > 0 ? std::min<int64_t>(sample_limit_, vocab_size) : vocab_size;
+  const int64_t limit =
+      sample_limit_ > 0 ? std::min<int64_t>(sample_limit_, vocab_size) : vocab_size;
   if (params.allowed_token_ids.empty()) {
     std::fill_n(allowed_.begin(), limit / 32, ~uint32_t{0});
-    for (int64_t id = limit / 32 * 32; id < limit; ++id) SetBit(static_cast<int32_t>(id), &allowed_);
+    for (int64_t id = limit / 32 * 32; id < limit; ++id)
+      SetBit(static_cast<int32_t>(id), &allowed_);
   } else {
     for (const int32_t id : params.allowed_token_ids) {
       if (id < limit) SetBit(id, &allowed_);

@@ -141,8 +141,11 @@ bool DecodeUtf8(absl::string_view text, std::vector<uint32_t>* code_points) {
   constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
   for (size_t i = 0; i < text.size();) {
     const unsigned char lead = static_cast<unsigned char>(text[i]);
-    const size_t length = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3
-                                        : lead >> 3 == 30  ? 4 : 0;
+    const size_t length = lead < 0x80       ? 1
+                          : lead >> 5 == 6  ? 2
+                          : lead >> 4 == 14 ? 3
+                          : lead >> 3 == 30 ? 4
+                                            : 0;
     if (length == 0 || i + length > text.size()) return false;
     uint32_t code_point = length == 1 ? lead : lead & (0xff >> (length + 1));
     for (size_t j = 1; j < length; ++j) {

@@ -159,9 +159,9 @@ void GrammarCompiler::Loop() {
         vocabulary_error_ = backend.status();
         continue;
       }
-      common::LogInfo("grammars are ready for a tokenizer",
-                      {{"hash", vocabulary.hash},
-                       {"ms", absl::ToInt64Milliseconds(absl::Now() - start)}});
+      common::LogInfo(
+          "grammars are ready for a tokenizer",
+          {{"hash", vocabulary.hash}, {"ms", absl::ToInt64Milliseconds(absl::Now() - start)}});
       tokens_ = Tokens{vocabulary.hash, *std::move(backend)};
       for (const std::string& key : ages_) entries_.erase(key);
       ages_.clear();

@@ -61,7 +61,8 @@ class GrammarCompiler {
   absl::Status Compile(const OutputFormat& format, const std::string& tokenizer_hash, Done done);
 
   GrammarCompilerStats stats() const;
-  // Hears how long each compilation took, from the compiler's threads. Set before the first Compile.
+  // Hears how long each compilation took, from the compiler's threads. Set before the first
+  // Compile.
   void SetTimer(std::function<void(absl::Duration)> timer) { timer_ = std::move(timer); }
 
  private:

@@ -157,9 +157,9 @@ absl::Status JsonSchemaWriter::ReadExtras(const Schema& schema, const std::strin
     if (!object->properties.empty()) {
       return NotSupported("propertyNames", path, "beside \"properties\" or \"required\"");
     }
-    ASSIGN_OR_RETURN(Schema names, Combine(root_, schema["propertyNames"],
-                                           Schema{{"type", "string"}},
-                                           absl::StrCat(path, "/propertyNames")));
+    ASSIGN_OR_RETURN(Schema names,
+                     Combine(root_, schema["propertyNames"], Schema{{"type", "string"}},
+                             absl::StrCat(path, "/propertyNames")));
     ASSIGN_OR_RETURN(const Expression expression,
                      Value(names, absl::StrCat(path, "/propertyNames"), depth + 1));
     if (!expression.has_value()) return absl::OkStatus();
@@ -169,8 +169,8 @@ absl::Status JsonSchemaWriter::ReadExtras(const Schema& schema, const std::strin
                    Value(value_schema, absl::StrCat(path, "/", keyword), depth + 1));
   if (!value.has_value()) return absl::OkStatus();
   if (name.empty()) name = OtherName(object->properties);
-  object->extra_pair = rules_.Add("pair", absl::StrCat(name, " ", white_space_, " \":\" ",
-                                                       white_space_, " ", *value));
+  object->extra_pair = rules_.Add(
+      "pair", absl::StrCat(name, " ", white_space_, " \":\" ", white_space_, " ", *value));
   return absl::OkStatus();
 }
 
@@ -241,8 +241,8 @@ absl::StatusOr<Expression> JsonSchemaWriter::ObjectValue(const Schema& schema,
     return Expression();
   }
   // Blanks belong to the brace where there is nothing inside.
-  return Expression(rules_.Add("object", absl::StrCat("\"{\" ", white_space_, " ", *inside, " ",
-                                                      white_space_, " \"}\"")));
+  return Expression(rules_.Add(
+      "object", absl::StrCat("\"{\" ", white_space_, " ", *inside, " ", white_space_, " \"}\"")));
 }
 
 absl::StatusOr<Expression> JsonSchemaWriter::ArrayValue(const Schema& schema,
@@ -304,14 +304,15 @@ absl::StatusOr<Expression> JsonSchemaWriter::ArrayValue(const Schema& schema,
       tail = Repeat(absl::StrCat(Comma(), " ", *rest), least, more);
     } else if (!more.has_value() || *more > 0) {
       if (more.has_value()) --*more;
-      tail = absl::StrCat(*rest, " ", Repeat(absl::StrCat(Comma(), " ", *rest),
-                                             std::max<int64_t>(0, least - 1), more));
+      tail = absl::StrCat(
+          *rest, " ",
+          Repeat(absl::StrCat(Comma(), " ", *rest), std::max<int64_t>(0, least - 1), more));
       if (least == 0) tail = absl::StrCat("(", tail, ")?");
     }
   }
   for (int64_t i = listed - 1; i >= 0; --i) {
-    const std::string item = absl::StrCat(i > 0 ? Comma() + " " : "",
-                                          prefix[static_cast<size_t>(i)], " ", tail);
+    const std::string item =
+        absl::StrCat(i > 0 ? Comma() + " " : "", prefix[static_cast<size_t>(i)], " ", tail);
     tail = rules_.Add("items", i < min ? item : absl::StrCat("\"\" | ", item));
   }
   return Expression(rules_.Add(

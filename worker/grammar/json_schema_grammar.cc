@@ -11,8 +11,8 @@
 namespace quartet::grammar {
 namespace {
 
-constexpr int kMaxDepth = 64;                      // of schemas inside schemas
-constexpr int kMaxJsonDepth = 256;                 // of brackets in the text
+constexpr int kMaxDepth = 64;       // of schemas inside schemas
+constexpr int kMaxJsonDepth = 256;  // of brackets in the text
 constexpr size_t kMaxGrammarBytes = size_t{1} << 20;
 constexpr int kMaxRules = 20'000;
 constexpr size_t kMaxOneOf = 64;
@@ -45,7 +45,8 @@ JsonSchemaWriter::JsonSchemaWriter(const Schema& root, const JsonGrammarOptions&
   character_ = rules_.Add("character", absl::StrCat(plain, " | \"\\\\\" ", escape));
   // Written as a tail that ends with the quote, which xgrammar's masks like best.
   const std::string tail = rules_.NewName("tail");
-  rules_.Set(tail, absl::StrCat("\"\\\"\" | ", plain, " ", tail, " | \"\\\\\" ", escape, " ", tail));
+  rules_.Set(tail,
+             absl::StrCat("\"\\\"\" | ", plain, " ", tail, " | \"\\\\\" ", escape, " ", tail));
   string_ = rules_.Add("string", absl::StrCat("\"\\\"\" ", tail));
   number_ = rules_.Add("number",
                        "\"-\"? (\"0\" | [1-9] [0-9]{0,14}) (\".\" [0-9]{1,16})? "
@@ -53,9 +54,8 @@ JsonSchemaWriter::JsonSchemaWriter(const Schema& root, const JsonGrammarOptions&
   any_ = rules_.NewName("any");
   const std::string pair =
       absl::StrCat(string_, " ", white_space_, " \":\" ", white_space_, " ", any_);
-  any_object_ = rules_.Add(
-      "object", absl::StrCat("\"{\" ", white_space_, " (", pair, " (", Comma(), " ", pair, ")* ",
-                             white_space_, ")? \"}\""));
+  any_object_ = rules_.Add("object", absl::StrCat("\"{\" ", white_space_, " (", pair, " (", Comma(),
+                                                  " ", pair, ")* ", white_space_, ")? \"}\""));
   any_array_ = rules_.Add("array", absl::StrCat("\"[\" ", white_space_, " (", any_, " (", Comma(),
                                                 " ", any_, ")* ", white_space_, ")? \"]\""));
   rules_.Set(any_, absl::StrJoin({string_, number_, any_object_, any_array_,

@@ -22,22 +22,22 @@ constexpr int kMaxCombineDepth = 32;
 // Keywords that constrain values and that no grammar here can honour.
 const absl::flat_hash_set<absl::string_view>& RefusedKeywords() {
   static const auto* const kKeywords = new absl::flat_hash_set<absl::string_view>{
-      "not",           "if",           "then",           "else",
-      "contains",      "minContains",  "maxContains",    "dependentRequired",
-      "dependencies",  "$dynamicRef",  "$recursiveRef",  "dependentSchemas",
-      "disallow",      "extends",      "divisibleBy",    "additionalItems"};
+      "not",          "if",          "then",          "else",
+      "contains",     "minContains", "maxContains",   "dependentRequired",
+      "dependencies", "$dynamicRef", "$recursiveRef", "dependentSchemas",
+      "disallow",     "extends",     "divisibleBy",   "additionalItems"};
   return *kKeywords;
 }
 
 const absl::flat_hash_set<absl::string_view>& HonouredKeywords() {
   static const auto* const kKeywords = new absl::flat_hash_set<absl::string_view>{
-      "$ref",        "const",         "enum",          "anyOf",
-      "oneOf",       "allOf",         "type",          "properties",
-      "required",    "items",         "prefixItems",   "additionalProperties",
-      "minItems",    "maxItems",      "uniqueItems",   "unevaluatedProperties",
-      "pattern",     "minLength",     "maxLength",     "unevaluatedItems",
-      "minimum",     "maximum",       "format",        "patternProperties",
-      "multipleOf",  "propertyNames", "minProperties", "exclusiveMinimum",
+      "$ref",          "const",           "enum",          "anyOf",
+      "oneOf",         "allOf",           "type",          "properties",
+      "required",      "items",           "prefixItems",   "additionalProperties",
+      "minItems",      "maxItems",        "uniqueItems",   "unevaluatedProperties",
+      "pattern",       "minLength",       "maxLength",     "unevaluatedItems",
+      "minimum",       "maximum",         "format",        "patternProperties",
+      "multipleOf",    "propertyNames",   "minProperties", "exclusiveMinimum",
       "maxProperties", "exclusiveMaximum"};
   return *kKeywords;
 }
@@ -126,10 +126,8 @@ bool Requires(const Schema& schema, const std::string& name) {
 absl::StatusOr<Schema> CombineKeyword(const Schema& root, const std::string& keyword,
                                       const Schema& a, const Schema& b, absl::string_view path,
                                       int depth) {
-  const bool wants_larger =
-      absl::StartsWith(keyword, "min") || keyword == "exclusiveMinimum";
-  const bool wants_smaller =
-      absl::StartsWith(keyword, "max") || keyword == "exclusiveMaximum";
+  const bool wants_larger = absl::StartsWith(keyword, "min") || keyword == "exclusiveMinimum";
+  const bool wants_smaller = absl::StartsWith(keyword, "max") || keyword == "exclusiveMaximum";
   if (a.is_number() && b.is_number() && (wants_larger || wants_smaller)) {
     return (a < b) == wants_larger ? b : a;
   }
@@ -214,14 +212,16 @@ absl::StatusOr<unsigned> TypesOf(const Schema& schema, absl::string_view path) {
     return types;
   }
   unsigned types = 0;
-  if (SpeaksOfProperties(schema) || HasAny(schema, {"required", "minProperties", "maxProperties"})) {
+  if (SpeaksOfProperties(schema) ||
+      HasAny(schema, {"required", "minProperties", "maxProperties"})) {
     types |= kObjectType;
   }
   if (SpeaksOfItems(schema) || HasAny(schema, {"minItems", "maxItems", "uniqueItems"})) {
     types |= kArrayType;
   }
   if (HasAny(schema, {"pattern", "minLength", "maxLength", "format"})) types |= kStringType;
-  if (HasAny(schema, {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})) {
+  if (HasAny(schema,
+             {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})) {
     types |= kNumberType;
   }
   return types == 0 ? kAllTypes : types;
@@ -245,8 +245,8 @@ absl::StatusOr<const Schema*> Lookup(const Schema& root, const std::string& refe
       pointer.push_back(reference[i]);
     }
   }
-  const absl::Status missing = SchemaError(path, absl::StrCat("$ref names ", reference,
-                                                              ", which the schema doesn't have"));
+  const absl::Status missing =
+      SchemaError(path, absl::StrCat("$ref names ", reference, ", which the schema doesn't have"));
   const Schema* at = &root;
   if (pointer.empty()) return at;
   if (pointer[0] != '/') return missing;
@@ -257,8 +257,8 @@ absl::StatusOr<const Schema*> Lookup(const Schema& root, const std::string& refe
         absl::StrReplaceAll(pointer.substr(start, end - start), {{"~1", "/"}}), {{"~0", "~"}});
     if (at->is_object() && at->contains(part)) {
       at = &(*at)[part];
-    } else if (size_t index = 0; at->is_array() && absl::SimpleAtoi(part, &index) &&
-                                 index < at->size()) {
+    } else if (size_t index = 0;
+               at->is_array() && absl::SimpleAtoi(part, &index) && index < at->size()) {
       at = &(*at)[index];
     } else {
       return missing;
@@ -355,10 +355,12 @@ bool AreDisjoint(const Schema& root, const Schema& a_given, const Schema& b_give
   const bool a_is_finite = FiniteValues(*a, &values_a);
   const bool b_is_finite = FiniteValues(*b, &values_b);
   if (a_is_finite && b_is_finite) {
-    return std::none_of(values_a.begin(), values_a.end(), [&](const Schema& value) { return Contains(values_b, value); });
+    return std::none_of(values_a.begin(), values_a.end(),
+                        [&](const Schema& value) { return Contains(values_b, value); });
   }
   // Without "type" a schema says nothing of the types that its keywords don't speak of.
-  const auto types_of = [](const Schema& schema, bool is_finite, const std::vector<Schema>& values) {
+  const auto types_of = [](const Schema& schema, bool is_finite,
+                           const std::vector<Schema>& values) {
     unsigned types = 0;
     if (is_finite) {
       for (const Schema& value : values) types |= TypeOfValue(value);

@@ -2,12 +2,12 @@
 // types, and combining two schemas that must hold at once. Everything here is exact, or refuses.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include <nlohmann/json.hpp>
 
 namespace quartet::grammar {
 

@@ -18,11 +18,12 @@ constexpr int64_t kMaxFactor = 128;  // of an automaton with a state for each re
 
 // Formats that are honoured; the others are annotations, as the standard has it.
 absl::string_view FormatPattern(absl::string_view format) {
-#define QUARTET_DATE                                                               \
-  "[1-9][0-9]{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|"                \
+#define QUARTET_DATE                                                \
+  "[1-9][0-9]{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|" \
   "(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-#define QUARTET_TIME \
-  "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+#define QUARTET_TIME                                                                              \
+  "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-" \
+  "5][0-9])"
 #define QUARTET_LABEL "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
   constexpr std::pair<absl::string_view, absl::string_view> kPatterns[] = {
       {"date", QUARTET_DATE},
@@ -61,17 +62,16 @@ absl::StatusOr<Expression> JsonSchemaWriter::Number(const Schema& schema, bool o
       return SchemaError(path, absl::StrCat("\"", keyword, "\" must be a number"));
     }
     const double value = schema[keyword].get<double>();
-    const bool is_min = keyword == absl::string_view("minimum") ||
-                        keyword == absl::string_view("exclusiveMinimum");
+    const bool is_min =
+        keyword == absl::string_view("minimum") || keyword == absl::string_view("exclusiveMinimum");
     const bool is_exclusive = keyword[0] == 'e';
     if (is_min ? value > kLargest : value < -kLargest) {
       return NotSupported(keyword, path, "with numbers of more than 15 digits");
     }
     std::optional<double>& bound = is_min ? bounds.min : bounds.max;
     bool& bound_is_exclusive = is_min ? bounds.min_is_exclusive : bounds.max_is_exclusive;
-    const bool is_tighter =
-        !bound.has_value() || (is_min ? value > *bound : value < *bound) ||
-        (value == *bound && is_exclusive);
+    const bool is_tighter = !bound.has_value() || (is_min ? value > *bound : value < *bound) ||
+                            (value == *bound && is_exclusive);
     // A bound beyond all that is written bounds nothing.
     if (!is_tighter || std::abs(value) > kLargest) continue;
     bound = value;
@@ -139,17 +139,15 @@ absl::StatusOr<Expression> JsonSchemaWriter::Multiples(int64_t factor, std::opti
   const auto digits = [&](int64_t remainder, int first) {
     std::vector<std::string> next;
     for (int digit = first; digit <= 9; ++digit) {
-      next.push_back(absl::StrCat(
-          "\"", digit, "\" ", states[static_cast<size_t>((remainder * 10 + digit) % factor)]));
+      next.push_back(absl::StrCat("\"", digit, "\" ",
+                                  states[static_cast<size_t>((remainder * 10 + digit) % factor)]));
     }
     return absl::StrJoin(next, " | ");
   };
   for (int64_t i = 0; i < factor; ++i) {
-    rules_.Set(states[static_cast<size_t>(i)],
-               absl::StrCat(i == 0 ? "\"\" | " : "", digits(i, 0)));
+    rules_.Set(states[static_cast<size_t>(i)], absl::StrCat(i == 0 ? "\"\" | " : "", digits(i, 0)));
   }
-  return Expression(
-      rules_.Add("multiple", absl::StrCat("\"0\" | \"-\"? (", digits(0, 1), ")")));
+  return Expression(rules_.Add("multiple", absl::StrCat("\"0\" | \"-\"? (", digits(0, 1), ")")));
 }
 
 absl::StatusOr<Expression> JsonSchemaWriter::String(const Schema& schema, const std::string& path) {
@@ -179,8 +177,7 @@ absl::StatusOr<Expression> JsonSchemaWriter::String(const Schema& schema, const 
       return SchemaError(path, absl::StrCat("keyword \"pattern\" is not supported: ",
                                             expression.status().message()));
     }
-    return Expression(
-        rules_.Add("pattern", absl::StrCat("\"\\\"\" ", *expression, " \"\\\"\"")));
+    return Expression(rules_.Add("pattern", absl::StrCat("\"\\\"\" ", *expression, " \"\\\"\"")));
   }
   if (min.value_or(0) > kMaxRegexRepetition) {
     return NotSupported("minLength", path, absl::StrCat("above ", kMaxRegexRepetition));
@@ -188,8 +185,7 @@ absl::StatusOr<Expression> JsonSchemaWriter::String(const Schema& schema, const 
   if (max.has_value() && *max < min.value_or(0)) return Expression();
   if (min.value_or(0) == 0 && !max.has_value()) return Expression(string_);
   if (max == 0) return Expression("\"\\\"\\\"\"");
-  const std::string most =
-      max.has_value() ? absl::StrCat(std::min(*max, kMaxRegexRepetition)) : "";
+  const std::string most = max.has_value() ? absl::StrCat(std::min(*max, kMaxRegexRepetition)) : "";
   return Expression(rules_.Add("text", absl::StrCat("\"\\\"\" ", character_, "{", min.value_or(0),
                                                     ",", most, "} \"\\\"\"")));
 }

@@ -1,6 +1,7 @@
 #include "worker/grammar/number_grammar.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -64,7 +65,7 @@ std::string NaturalRange(int64_t low, int64_t high) {
   Alternatives alternatives;
   const size_t longest = absl::StrCat(high).size();
   for (size_t length = absl::StrCat(low).size(); length <= longest; ++length) {
-    const std::string least = length == 1 ? "0" : "1" + std::string(length - 1, '0');
+    const std::string least = length == 1 ? "0" : absl::StrCat("1", std::string(length - 1, '0'));
     const std::string low_text = absl::StrCat(low);
     const std::string high_text = absl::StrCat(high);
     alternatives.push_back(
@@ -188,10 +189,9 @@ class Fractions {
     const char low_digit = low_text[same];
     const char high_digit = high_text[same];
     if (high_digit - low_digit > 1) {
-      result.push_back(absl::StrCat(prefix,
-                                    DigitRange(static_cast<char>(low_digit + 1),
-                                               static_cast<char>(high_digit - 1)),
-                                    " ", UpToDigits(left)));
+      result.push_back(absl::StrCat(
+          prefix, DigitRange(static_cast<char>(low_digit + 1), static_cast<char>(high_digit - 1)),
+          " ", UpToDigits(left)));
     }
     // Below the low bound's next digit, and above the high one's: as fractions of their own.
     const Fractions inner(std::max(0, left));
@@ -221,13 +221,14 @@ class Fractions {
   const int max_digits_;
 };
 
-// 0 <= low <= high; without `high` up to the largest whole number.
-Alternatives NonNegative(double low, bool low_is_exclusive, std::optional<double> high,
-                         bool high_is_exclusive) {
+constexpr double kNoBound = std::numeric_limits<double>::infinity();
+
+// 0 <= low <= high; with kNoBound up to the largest whole number.
+Alternatives NonNegative(double low, bool low_is_exclusive, double high, bool high_is_exclusive) {
+  const bool has_high = high != kNoBound;
   const Decimal from = ToDecimal(low);
-  const Decimal to =
-      high.has_value() ? ToDecimal(*high) : Decimal{LargestInteger(), ""};
-  const int whole_digits = static_cast<int>(absl::StrCat(high ? to.whole : from.whole).size());
+  const Decimal to = has_high ? ToDecimal(high) : Decimal{LargestInteger(), ""};
+  const int whole_digits = static_cast<int>(absl::StrCat(has_high ? to.whole : from.whole).size());
   // Without an upper bound, digits after the point are few enough for the lower one.
   const int needed = static_cast<int>(std::max(from.fraction.size(), to.fraction.size()));
   const Fractions fractions(std::max(needed, std::min(12, kMaxIntegerDigits - whole_digits)));
@@ -260,8 +261,7 @@ std::optional<std::string> IntegerExpression(std::optional<int64_t> min,
   if (low > high) return std::nullopt;
   Alternatives alternatives;
   if (low < 0) {
-    alternatives.push_back(
-        absl::StrCat("\"-\" ", NaturalRange(std::max<int64_t>(1, -high), -low)));
+    alternatives.push_back(absl::StrCat("\"-\" ", NaturalRange(std::max<int64_t>(1, -high), -low)));
   }
   if (high >= 0) alternatives.push_back(NaturalRange(std::max<int64_t>(0, low), high));
   return Join(alternatives);
@@ -272,11 +272,9 @@ std::optional<std::string> DecimalExpression(const NumberBounds& bounds) {
   // Negative numbers mirror positive ones.
   if (!bounds.min.has_value() || *bounds.min < 0) {
     const bool has_high = bounds.max.has_value() && *bounds.max < 0;
-    const std::optional<double> size =
-        bounds.min.has_value() ? std::optional<double>(-*bounds.min) : std::nullopt;
-    const Alternatives sizes = NonNegative(has_high ? -*bounds.max : 0,
-                                           has_high ? bounds.max_is_exclusive : true, size,
-                                           bounds.min_is_exclusive);
+    const Alternatives sizes =
+        NonNegative(has_high ? -*bounds.max : 0, !has_high || bounds.max_is_exclusive,
+                    bounds.min.has_value() ? -*bounds.min : kNoBound, bounds.min_is_exclusive);
     if (!sizes.empty()) alternatives.push_back(absl::StrCat("\"-\" ", Join(sizes)));
   }
   if (!bounds.max.has_value() || *bounds.max >= 0) {
@@ -286,8 +284,8 @@ std::optional<std::string> DecimalExpression(const NumberBounds& bounds) {
                           (*bounds.max < low || (*bounds.max == low && bounds.max_is_exclusive));
     const Alternatives sizes =
         is_empty ? Alternatives{}
-                 : NonNegative(low, has_low && bounds.min_is_exclusive, bounds.max,
-                               bounds.max_is_exclusive);
+                 : NonNegative(low, has_low && bounds.min_is_exclusive,
+                               bounds.max.value_or(kNoBound), bounds.max_is_exclusive);
     if (!sizes.empty()) alternatives.push_back(Join(sizes));
   }
   if (alternatives.empty()) return std::nullopt;

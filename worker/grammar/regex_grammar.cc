@@ -227,8 +227,8 @@ class Reader {
       return repetition;
     }
     Take('?');  // lazy ones match the same texts
-    if (!AtEnd() && (Peek() == '*' || Peek() == '+' || Peek() == '?' ||
-                     (Peek() == '{' && IsCount()))) {
+    if (!AtEnd() &&
+        (Peek() == '*' || Peek() == '+' || Peek() == '?' || (Peek() == '{' && IsCount()))) {
       return Error("a repetition follows another");
     }
     return repetition;
@@ -247,8 +247,7 @@ class Reader {
       }
       ++at_;
       ASSIGN_OR_RETURN(const CharacterSet last, ClassItem());
-      if (!IsSingle(first) || !IsSingle(last) ||
-          first.ranges()[0].first > last.ranges()[0].first) {
+      if (!IsSingle(first) || !IsSingle(last) || first.ranges()[0].first > last.ranges()[0].first) {
         return Error("a range in a class makes no sense");
       }
       set.Add(first.ranges()[0].first, last.ranges()[0].first);

@@ -78,9 +78,9 @@ absl::StatusOr<Schema> FromStructures(const Schema& old) {
                     {"content", {{"type", "json_schema"}, {"json_schema", schema}}},
                     {"end", structure["end"]}});
   }
-  return Schema{{"type", "structural_tag"},
-                {"format",
-                 {{"type", "triggered_tags"}, {"triggers", old["triggers"]}, {"tags", tags}}}};
+  return Schema{
+      {"type", "structural_tag"},
+      {"format", {{"type", "triggered_tags"}, {"triggers", old["triggers"]}, {"tags", tags}}}};
 }
 
 }  // namespace

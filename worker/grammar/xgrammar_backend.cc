@@ -53,12 +53,12 @@ absl::Status Guarded(absl::Duration time, size_t memory_bytes, Work work) {
     return absl::OkStatus();
   } catch (const std::bad_alloc&) {
     return absl::InvalidArgumentError(absl::StrCat("needs more than ", absl::FormatDuration(time),
-                                                     " or ", memory_bytes >> 20,
-                                                     " MiB of memory; simplify it"));
+                                                   " or ", memory_bytes >> 20,
+                                                   " MiB of memory; simplify it"));
   } catch (const std::exception& error) {
     if (budget.is_spent()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "needs more than ", absl::FormatDuration(time), " of time; simplify it"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("needs more than ", absl::FormatDuration(time), " of time; simplify it"));
     }
     return absl::InvalidArgumentError(error.what());
   }
@@ -171,15 +171,15 @@ class XgrammarBackend : public Backend {
       // Without a cache of its own, and so without state that an interruption could leave broken;
       // with one thread, which is this one.
       xgrammar::GrammarCompiler compiler(tokenizer_, /*max_threads=*/1, /*cache_enabled=*/false);
-      compiled = std::make_shared<XgrammarCompiled>(
-          format.kind == OutputFormat::Kind::kStructuralTag
-              ? compiler.CompileStructuralTag(*source)
-              : compiler.CompileGrammar(*source, "root"));
+      compiled =
+          std::make_shared<XgrammarCompiled>(format.kind == OutputFormat::Kind::kStructuralTag
+                                                 ? compiler.CompileStructuralTag(*source)
+                                                 : compiler.CompileGrammar(*source, "root"));
     });
     if (!status.ok()) return Annotate(status, format);
     if (!xgrammar::warnings.empty()) {
-      return Annotate(absl::InvalidArgumentError(absl::StrCat(
-                          "a part of it can't be honoured: ", xgrammar::warnings)),
+      return Annotate(absl::InvalidArgumentError(
+                          absl::StrCat("a part of it can't be honoured: ", xgrammar::warnings)),
                       format);
     }
     return compiled;
@@ -212,9 +212,8 @@ absl::StatusOr<std::shared_ptr<const Backend>> MakeBackend(const Vocabulary& voc
   }
   std::shared_ptr<const Backend> backend;
   RETURN_IF_ERROR(Guarded(absl::Minutes(1), size_t{4} << 30, [&] {
-    backend = std::make_shared<XgrammarBackend>(
-        xgrammar::TokenizerInfo(tokens, xgrammar::VocabType::RAW, static_cast<int>(vocab_size),
-                                std::vector<int32_t>{}));
+    backend = std::make_shared<XgrammarBackend>(xgrammar::TokenizerInfo(
+        tokens, xgrammar::VocabType::RAW, static_cast<int>(vocab_size), std::vector<int32_t>{}));
   }));
   return backend;
 }
