@@ -178,8 +178,7 @@ void GrammarCompiler::Loop() {
 void GrammarCompiler::CompileOne(const std::string& key, std::unique_lock<std::mutex>* lock) {
   const OutputFormat format = entries_.at(key).format;
   const std::optional<Tokens> tokens = tokens_;
-  Result result =
-      tokens.has_value() ? absl::UnknownError("being compiled") : vocabulary_error_;
+  Result result = tokens.has_value() ? absl::UnknownError("being compiled") : vocabulary_error_;
   if (tokens.has_value()) {
     lock->unlock();
     const absl::Time start = absl::Now();
