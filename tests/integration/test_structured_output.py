@@ -36,10 +36,10 @@ def generate(structured_server, stubs):
             for event in inference.Generate(request, timeout=120):
                 kind = event.WhichOneof("event")
                 if kind == "delta":
-                    texts[event.delta.choice_index] += event.delta.text
-                    ids[event.delta.choice_index].extend(event.delta.token_ids)
+                    texts[event.delta.index] += event.delta.text
+                    ids[event.delta.index].extend(event.delta.token_ids)
                 elif kind == "finished":
-                    reasons[event.finished.choice_index] = event.finished.reason
+                    reasons[event.finished.index] = event.finished.reason
                 if on_event:
                     on_event(event)
             names = stubs("sampling_pb2").FinishReason

@@ -32,8 +32,7 @@ void AllocationBudget::Spend(size_t bytes) {
   if (is_spent_) return;
   ++num_allocations_;
   const bool is_late = num_allocations_ % kClockInterval == 0 && absl::Now() > deadline_;
-  const bool is_refused = refuse_after_ > 0 && --refuse_after_ == 0;
-  if (bytes <= bytes_left_ && !is_late && !is_refused) {
+  if (bytes <= bytes_left_ && !is_late) {
     bytes_left_ -= bytes;
     return;
   }

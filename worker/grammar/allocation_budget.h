@@ -19,8 +19,6 @@ class AllocationBudget {
   AllocationBudget& operator=(const AllocationBudget&) = delete;
 
   bool is_spent() const { return is_spent_; }
-  // For tests: the n-th allocation from now on is refused.
-  void RefuseAllocation(size_t n) { refuse_after_ = n; }
 
   // An allocation of this thread. Throws std::bad_alloc if the budget is spent.
   static void Charge(size_t bytes);
@@ -30,7 +28,6 @@ class AllocationBudget {
 
   const absl::Time deadline_;
   size_t bytes_left_;
-  size_t refuse_after_ = 0;
   unsigned num_allocations_ = 0;
   bool is_spent_ = false;
 };

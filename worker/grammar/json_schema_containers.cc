@@ -19,13 +19,6 @@ absl::Status NotSupported(absl::string_view keyword, absl::string_view path,
       absl::StrCat("keyword \"", keyword, "\" at ", path, " is not supported ", why));
 }
 
-// The characters that stand in a JSON string as they are.
-CharacterSet PlainCharacters() {
-  CharacterSet escaped = CharacterSet::Of("\"\\");
-  escaped.Add(0, 0x1f);
-  return escaped.Complement();
-}
-
 // Names as a tree of their characters.
 struct NameTree {
   std::map<uint32_t, NameTree> next;
@@ -57,6 +50,12 @@ std::string Repeat(const std::string& what, int64_t min, std::optional<int64_t> 
 }
 
 }  // namespace
+
+CharacterSet PlainCharacters() {
+  CharacterSet escaped = CharacterSet::Of("\"\\");
+  escaped.Add(0, 0x1f);
+  return escaped.Complement();
+}
 
 std::string JsonSchemaWriter::OtherName(const std::vector<Property>& properties) {
   const CharacterSet plain = PlainCharacters();

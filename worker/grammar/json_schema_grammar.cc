@@ -42,7 +42,6 @@ JsonSchemaWriter::JsonSchemaWriter(const Schema& root, const JsonGrammarOptions&
       "escape",
       "[\"\\\\/bfnrt] | \"u\" ([0-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2})");
   const std::string plain = R"([^"\\\U00000000-\U0000001f])";
-  character_ = rules_.Add("character", absl::StrCat(plain, " | \"\\\\\" ", escape));
   // Written as a tail that ends with the quote, which xgrammar's masks like best.
   const std::string tail = rules_.NewName("tail");
   rules_.Set(tail,

@@ -8,6 +8,7 @@
 #include "worker/grammar/json_schema_writer.h"
 #include "worker/grammar/number_grammar.h"
 #include "worker/grammar/regex_grammar.h"
+#include "worker/grammar/string_length.h"
 
 namespace quartet::grammar {
 namespace {
@@ -179,15 +180,35 @@ absl::StatusOr<Expression> JsonSchemaWriter::String(const Schema& schema, const 
     }
     return Expression(rules_.Add("pattern", absl::StrCat("\"\\\"\" ", *expression, " \"\\\"\"")));
   }
-  if (min.value_or(0) > kMaxRegexRepetition) {
-    return NotSupported("minLength", path, absl::StrCat("above ", kMaxRegexRepetition));
+  if (min.value_or(0) > kMaxMinLength) {
+    return NotSupported("minLength", path, absl::StrCat("above ", kMaxMinLength));
   }
   if (max.has_value() && *max < min.value_or(0)) return Expression();
-  if (min.value_or(0) == 0 && !max.has_value()) return Expression(string_);
+  const StringLength length = {min.value_or(0), max};
+  if (length.min == 0 && !max.has_value()) return Expression(string_);
   if (max == 0) return Expression("\"\\\"\\\"\"");
-  const std::string most = max.has_value() ? absl::StrCat(std::min(*max, kMaxRegexRepetition)) : "";
-  return Expression(rules_.Add("text", absl::StrCat("\"\\\"\" ", character_, "{", min.value_or(0),
-                                                    ",", most, "} \"\\\"\"")));
+  return Expression(LengthString(length));
+}
+
+std::string JsonSchemaWriter::LengthString(const StringLength& length) {
+  const int code = EncodeLength(length);
+  const auto known = lengths_.find(code);
+  if (known != lengths_.end()) return known->second;
+  std::string& tail = length.min > 0 ? unescaped_tail_ : escaped_tail_;
+  if (tail.empty()) {
+    tail = rules_.NewName("tail");
+    const std::string plain = ClassExpression(PlainCharacters());
+    // Without an escaped quote, so that a quote always ends it; with a least length without any
+    // escape, so that characters can be counted as they come.
+    rules_.Set(tail,
+               absl::StrCat("\"\\\"\" | ", plain, " ", tail,
+                            length.min > 0 ? "" : absl::StrCat(" | \"\\\\\" [\\\\/bfnrt] ", tail)));
+  }
+  const std::string rule = rules_.NewName("length");
+  rules_.Set(absl::StrCat(rule, "[temperature=", code, "]"), tail);
+  const std::string whole = absl::StrCat("\"\\\"\" ", rule);
+  lengths_.emplace(code, whole);
+  return whole;
 }
 
 std::string JsonSchemaWriter::ConstantExpression(const Schema& value) {

@@ -12,8 +12,12 @@
 #include "worker/grammar/ebnf.h"
 #include "worker/grammar/json_schema_grammar.h"
 #include "worker/grammar/json_schema_node.h"
+#include "worker/grammar/string_length.h"
 
 namespace quartet::grammar {
+
+// The characters that stand in a JSON string as they are.
+CharacterSet PlainCharacters();
 
 // An expression that matches what fits, or nothing if no value does.
 using Expression = std::optional<std::string>;
@@ -43,6 +47,8 @@ class JsonSchemaWriter {
                                        std::optional<int64_t> max, const std::string& path);
   absl::StatusOr<Expression> String(const Schema& schema, const std::string& path);
   std::string ConstantExpression(const Schema& value);
+  // A string whose length string_length.h keeps.
+  std::string LengthString(const StringLength& length);
 
   // (json_schema_containers.cc)
   struct Property {
@@ -79,7 +85,9 @@ class JsonSchemaWriter {
   EbnfRules rules_;
   std::map<std::string, std::string> references_;  // rules by what $ref says
   std::string white_space_;                        // between tokens
-  std::string any_, any_object_, any_array_, string_, character_, number_;
+  std::map<int, std::string> lengths_;             // expressions by code
+  std::string escaped_tail_, unescaped_tail_;      // rules of strings with a length
+  std::string any_, any_object_, any_array_, string_, number_;
 };
 
 }  // namespace quartet::grammar

@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/status_macros.h"
 
@@ -40,7 +41,39 @@ CharacterSet AllButLineEnds() {
   return ends.Complement();
 }
 
-// Reads the expression from left to right and writes what it means. One use.
+std::string Class(const CharacterSet& set) {
+  std::string text = "[";
+  for (const CharacterSet::Range& range : set.ranges()) {
+    absl::StrAppend(&text, absl::StrFormat("\\u{%x}", range.first));
+    if (range.last > range.first) absl::StrAppend(&text, absl::StrFormat("-\\u{%x}", range.last));
+  }
+  return text + "]";
+}
+
+// What matches one character of the set in this context; empty if nothing does.
+std::string CharacterExpression(const CharacterSet& set, RegexContext context) {
+  if (context == RegexContext::kText) return set.empty() ? "" : Class(set);
+  CharacterSet escaped = CharacterSet::Of("\"\\");
+  escaped.Add(0, 0x1f);
+  const CharacterSet plain = set.Without(escaped);
+  std::vector<std::string> alternatives;
+  if (!plain.empty()) alternatives.push_back(Class(plain));
+  constexpr absl::string_view kNames = "\"\\bfnrt";
+  constexpr absl::string_view kValues = "\"\\\b\f\n\r\t";
+  std::string names;
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    if (set.Contains(static_cast<unsigned char>(kValues[i]))) names.push_back(kNames[i]);
+  }
+  if (!names.empty()) {
+    alternatives.push_back(
+        absl::StrCat(Class(CharacterSet::Of("\\")), Class(CharacterSet::Of(names))));
+  }
+  if (alternatives.size() <= 1) return absl::StrJoin(alternatives, "");
+  return absl::StrCat("(", absl::StrJoin(alternatives, "|"), ")");
+}
+
+// Reads the expression from left to right and writes what it means in the few forms that
+// xgrammar's automata honour exactly. One use.
 class Reader {
  public:
   Reader(std::vector<uint32_t> regex, RegexContext context)
@@ -83,7 +116,7 @@ class Reader {
       alternatives.push_back(std::move(sequence));
     } while (Take('|'));
     if (alternatives.size() == 1) return alternatives[0];
-    return absl::StrCat("(", absl::StrJoin(alternatives, " | "), ")");
+    return absl::StrCat("(", absl::StrJoin(alternatives, "|"), ")");
   }
 
   absl::StatusOr<std::string> Sequence(int depth, int64_t factor) {
@@ -115,7 +148,7 @@ class Reader {
       }
       parts.push_back(absl::StrCat("(", atom, ")", Suffix(*repetition)));
     }
-    return parts.empty() ? "\"\"" : absl::StrJoin(parts, " ");
+    return parts.empty() ? "()" : absl::StrJoin(parts, "");
   }
 
   static std::string Suffix(const Repetition& repetition) {
@@ -130,7 +163,7 @@ class Reader {
     if (c == '(') return Group(depth, factor);
     if (c == '[') {
       ++at_;
-      ASSIGN_OR_RETURN(const CharacterSet set, Class());
+      ASSIGN_OR_RETURN(const CharacterSet set, ReadClass());
       return Characters(set);
     }
     if (c == '^' || c == '$') {
@@ -235,7 +268,7 @@ class Reader {
   }
 
   // After the bracket.
-  absl::StatusOr<CharacterSet> Class() {
+  absl::StatusOr<CharacterSet> ReadClass() {
     CharacterSet set;
     const bool is_negated = Take('^');
     while (!Take(']')) {
@@ -348,33 +381,13 @@ class Reader {
 
 }  // namespace
 
-std::string CharacterExpression(const CharacterSet& set, RegexContext context) {
-  if (context == RegexContext::kText) return set.empty() ? "" : ClassExpression(set);
-  CharacterSet escaped = CharacterSet::Of("\"\\");
-  escaped.Add(0, 0x1f);
-  const CharacterSet plain = set.Without(escaped);
-  std::vector<std::string> alternatives;
-  if (!plain.empty()) alternatives.push_back(ClassExpression(plain));
-  constexpr absl::string_view kNames = "\"\\bfnrt";
-  constexpr absl::string_view kValues = "\"\\\b\f\n\r\t";
-  std::string names;
-  for (size_t i = 0; i < kNames.size(); ++i) {
-    if (set.Contains(static_cast<unsigned char>(kValues[i]))) names.push_back(kNames[i]);
-  }
-  if (!names.empty()) {
-    alternatives.push_back(
-        absl::StrCat(LiteralExpression("\\"), " ", ClassExpression(CharacterSet::Of(names))));
-  }
-  if (alternatives.size() <= 1) return absl::StrJoin(alternatives, "");
-  return absl::StrCat("(", absl::StrJoin(alternatives, " | "), ")");
-}
-
 absl::StatusOr<std::string> RegexExpression(absl::string_view regex, RegexContext context) {
   std::vector<uint32_t> code_points;
   if (!DecodeUtf8(regex, &code_points)) {
     return absl::InvalidArgumentError("the regular expression is not UTF-8");
   }
-  return Reader(std::move(code_points), context).Read();
+  ASSIGN_OR_RETURN(const std::string plain, Reader(std::move(code_points), context).Read());
+  return absl::StrCat("Regex(", LiteralExpression(plain), ")");
 }
 
 }  // namespace quartet::grammar

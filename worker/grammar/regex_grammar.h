@@ -23,7 +23,4 @@ inline constexpr int64_t kMaxRegexRepetition = 20'000;
 // whole text. Returns INVALID_ARGUMENT with the position of what can't be honoured.
 absl::StatusOr<std::string> RegexExpression(absl::string_view regex, RegexContext context);
 
-// What matches one character of the set in this context; empty if nothing does.
-std::string CharacterExpression(const CharacterSet& set, RegexContext context);
-
 }  // namespace quartet::grammar

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <exception>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -18,6 +19,7 @@
 #include "worker/grammar/grammar.h"
 #include "worker/grammar/json_schema_grammar.h"
 #include "worker/grammar/regex_grammar.h"
+#include "worker/grammar/string_length.h"
 #include "worker/grammar/structural_tag.h"
 
 namespace xgrammar {
@@ -66,12 +68,23 @@ absl::Status Guarded(absl::Duration time, size_t memory_bytes, Work work) {
 
 class XgrammarMatcher : public Matcher {
  public:
-  explicit XgrammarMatcher(xgrammar::GrammarMatcher matcher) : matcher_(std::move(matcher)) {}
+  // `texts` is null if no string of the grammar has a length.
+  XgrammarMatcher(xgrammar::GrammarMatcher matcher, std::shared_ptr<const TokenTexts> texts,
+                  int64_t smallest_maximum)
+      : matcher_(std::move(matcher)),
+        texts_(std::move(texts)),
+        smallest_maximum_(smallest_maximum) {}
 
   absl::Status Accept(int32_t token_id) override {
     bool is_accepted = false;
     RETURN_IF_ERROR(Follow([&] { is_accepted = matcher_.AcceptToken(token_id); }));
-    if (is_accepted) return absl::OkStatus();
+    if (is_accepted) {
+      const std::optional<StringLength> before = std::exchange(length_, ActiveLength());
+      count_ = length_.has_value() && texts_ != nullptr
+                   ? texts_->CountAfter(token_id, before.has_value(), count_)
+                   : 0;
+      return absl::OkStatus();
+    }
     return absl::InvalidArgumentError(
         absl::StrCat("the grammar doesn't allow token ", token_id, " here"));
   }
@@ -84,7 +97,15 @@ class XgrammarMatcher : public Matcher {
     tensor.ndim = 1;
     tensor.dtype = xgrammar::GetBitmaskDLType();
     tensor.shape = &shape;
-    return Follow([&] { matcher_.FillNextTokenBitmask(&tensor); });
+    RETURN_IF_ERROR(Follow([&] { matcher_.FillNextTokenBitmask(&tensor); }));
+    if (texts_ == nullptr) return absl::OkStatus();
+    const std::vector<uint32_t> by_grammar(mask.begin(), mask.end());
+    texts_->ForbidLongBeginnings(smallest_maximum_, mask);
+    if (length_.has_value()) texts_->KeepLength(*length_, count_, mask);
+    // Another string may be possible here too, with no length or a constant, and only that is left.
+    const bool is_empty = std::all_of(mask.begin(), mask.end(), [](uint32_t w) { return w == 0; });
+    if (is_empty) std::copy(by_grammar.begin(), by_grammar.end(), mask.begin());
+    return absl::OkStatus();
   }
 
   bool CanEnd() const override { return matcher_.IsCompleted(); }
@@ -101,20 +122,36 @@ class XgrammarMatcher : public Matcher {
     return status_;
   }
 
+  std::optional<StringLength> ActiveLength() const {
+    if (texts_ == nullptr) return std::nullopt;
+    const std::optional<float> code = matcher_.GetTemperature();
+    if (!code.has_value()) return std::nullopt;
+    return DecodeLength(static_cast<int>(*code));
+  }
+
   xgrammar::GrammarMatcher matcher_;
-  absl::Status status_;  // the first error
+  const std::shared_ptr<const TokenTexts> texts_;
+  const int64_t smallest_maximum_;
+  std::optional<StringLength> length_;  // of the string that is open now
+  int64_t count_ = 0;                   // of its characters so far
+  absl::Status status_;                 // the first error
 };
 
 class XgrammarCompiled : public CompiledGrammar {
  public:
-  explicit XgrammarCompiled(xgrammar::CompiledGrammar grammar)
-      : grammar_(std::move(grammar)), size_bytes_(grammar_.MemorySizeBytes()) {}
+  XgrammarCompiled(xgrammar::CompiledGrammar grammar, std::shared_ptr<const TokenTexts> texts,
+                   int64_t smallest_maximum)
+      : grammar_(std::move(grammar)),
+        texts_(std::move(texts)),
+        smallest_maximum_(smallest_maximum),
+        size_bytes_(grammar_.MemorySizeBytes()) {}
 
   absl::StatusOr<std::unique_ptr<Matcher>> NewMatcher() const override {
     std::unique_ptr<Matcher> matcher;
     RETURN_IF_ERROR(Guarded(kTokenTime, kTokenMemory, [&] {
       matcher = std::make_unique<XgrammarMatcher>(
-          xgrammar::GrammarMatcher(grammar_, std::nullopt, /*terminate_without_stop_token=*/false));
+          xgrammar::GrammarMatcher(grammar_, std::nullopt, /*terminate_without_stop_token=*/false),
+          texts_, smallest_maximum_);
     }));
     return matcher;
   }
@@ -123,6 +160,8 @@ class XgrammarCompiled : public CompiledGrammar {
 
  private:
   const xgrammar::CompiledGrammar grammar_;
+  const std::shared_ptr<const TokenTexts> texts_;
+  const int64_t smallest_maximum_;
   const size_t size_bytes_;
 };
 
@@ -159,12 +198,20 @@ absl::StatusOr<std::string> SourceOf(const OutputFormat& format) {
 
 class XgrammarBackend : public Backend {
  public:
-  explicit XgrammarBackend(xgrammar::TokenizerInfo tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  XgrammarBackend(xgrammar::TokenizerInfo tokenizer, const Vocabulary& vocabulary)
+      : tokenizer_(std::move(tokenizer)), texts_(std::make_shared<TokenTexts>(vocabulary)) {}
 
   absl::StatusOr<std::shared_ptr<const CompiledGrammar>> Compile(
       const OutputFormat& format, const CompileLimits& limits) const override {
     const absl::StatusOr<std::string> source = SourceOf(format);
     if (!source.ok()) return Annotate(source.status(), format);
+    const bool has_lengths = source->find("[temperature=") != std::string::npos;
+    if (has_lengths && UsersOwn(format)) {
+      return Annotate(absl::InvalidArgumentError("the rule option temperature is not supported"),
+                      format);
+    }
+    const auto texts = has_lengths ? texts_ : nullptr;
+    const int64_t smallest = SmallestMaximum(*source).value_or(kMaxMaxLength);
     std::shared_ptr<const CompiledGrammar> compiled;
     xgrammar::warnings.clear();
     const absl::Status status = Guarded(limits.time, limits.memory_bytes, [&] {
@@ -174,7 +221,8 @@ class XgrammarBackend : public Backend {
       compiled =
           std::make_shared<XgrammarCompiled>(format.kind == OutputFormat::Kind::kStructuralTag
                                                  ? compiler.CompileStructuralTag(*source)
-                                                 : compiler.CompileGrammar(*source, "root"));
+                                                 : compiler.CompileGrammar(*source, "root"),
+                                             texts, smallest);
     });
     if (!status.ok()) return Annotate(status, format);
     if (!xgrammar::warnings.empty()) {
@@ -186,11 +234,19 @@ class XgrammarBackend : public Backend {
   }
 
  private:
+  // Whether what a user wrote uses what the lengths of strings are told by.
+  static bool UsersOwn(const OutputFormat& format) {
+    const bool has_grammar = format.kind == OutputFormat::Kind::kEbnf ||
+                             format.kind == OutputFormat::Kind::kStructuralTag;
+    return has_grammar && format.text.find("temperature") != std::string::npos;
+  }
+
   static absl::Status Annotate(const absl::Status& status, const OutputFormat& format) {
     return absl::Status(status.code(), absl::StrCat(format.field(), ": ", status.message()));
   }
 
   const xgrammar::TokenizerInfo tokenizer_;
+  const std::shared_ptr<const TokenTexts> texts_;
 };
 
 }  // namespace
@@ -212,8 +268,10 @@ absl::StatusOr<std::shared_ptr<const Backend>> MakeBackend(const Vocabulary& voc
   }
   std::shared_ptr<const Backend> backend;
   RETURN_IF_ERROR(Guarded(absl::Minutes(1), size_t{4} << 30, [&] {
-    backend = std::make_shared<XgrammarBackend>(xgrammar::TokenizerInfo(
-        tokens, xgrammar::VocabType::RAW, static_cast<int>(vocab_size), std::vector<int32_t>{}));
+    backend = std::make_shared<XgrammarBackend>(
+        xgrammar::TokenizerInfo(tokens, xgrammar::VocabType::RAW, static_cast<int>(vocab_size),
+                                std::vector<int32_t>{}),
+        vocabulary);
   }));
   return backend;
 }

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "worker/grammar/allocation_budget.h"
 #include "worker/grammar/testing/text_grammar.h"
@@ -104,7 +105,7 @@ TEST(XgrammarBackendTest, PathologicalFormatsAreBounded) {
        R"({"items":{"items":{"minItems":9000},"minItems":9000},"minItems":9000})"},
   };
   CompileLimits limits;
-  limits.time = absl::Milliseconds(300);
+  limits.time = absl::Milliseconds(80);
   limits.memory_bytes = size_t{64} << 20;
   for (const auto& [kind, text] : kFormats) {
     const absl::Time start = absl::Now();
@@ -127,13 +128,14 @@ TEST(XgrammarBackendTest, PathologicalFormatsAreBounded) {
 // Whatever allocation is the one too many, the work ends with a status.
 TEST(XgrammarBackendTest, AnyAllocationMayBeTheLast) {
   CompileLimits limits;
-  for (size_t bytes = 1000; bytes < 3'000'000; bytes += bytes / 5) {
+  for (size_t bytes = 1000; bytes < 3'000'000; bytes += 1 + bytes / 40) {
     limits.memory_bytes = bytes;
     const Compiled grammar = CompileFormat(
         Kind::kJsonSchema,
         R"({"properties":{"a":{"type":"integer"},"b":{"items":{"$ref":"#"}}},"required":["a"]})",
         limits);
-    if (!grammar.ok()) EXPECT_EQ(grammar.status().code(), absl::StatusCode::kInvalidArgument);
+    const absl::StatusCode code = grammar.status().code();
+    EXPECT_TRUE(grammar.ok() || code == absl::StatusCode::kInvalidArgument) << grammar.status();
   }
   const Compiled tag = CompileFormat(
       Kind::kStructuralTag,
@@ -169,9 +171,10 @@ TEST(XgrammarBackendTest, RandomFormatsNeverEndTheProcess) {
           text.erase(at, 1 + random() % 3);
           break;
         default:
-          text.insert(at, text.substr(random() % text.size(), random() % 12));
+          text = absl::StrCat(text.substr(0, at),
+                              text.substr(random() % text.size(), random() % 12), text.substr(at));
       }
-      if (text.empty()) text = "a";
+      if (text.empty()) break;
     }
     constexpr Kind kKinds[] = {Kind::kJsonSchema, Kind::kStructuralTag, Kind::kEbnf, Kind::kRegex};
     const Compiled grammar = CompileFormat(kKinds[which], text, limits);

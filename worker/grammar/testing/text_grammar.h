@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -43,8 +44,11 @@ inline Compiled CompileFormat(OutputFormat::Kind kind, absl::string_view text,
 // Whether the grammar allows the text as a whole, byte by byte.
 inline bool Fits(const CompiledGrammar& grammar, absl::string_view text) {
   std::unique_ptr<Matcher> matcher = grammar.NewMatcher().value();
+  std::vector<uint32_t> mask((kByteVocabSize + 31) / 32);
   for (const char c : text) {
-    if (!matcher->Accept(static_cast<unsigned char>(c)).ok()) return false;
+    const int id = static_cast<unsigned char>(c);
+    if (!matcher->FillMask(mask).ok() || (mask[id / 32] >> (id % 32) & 1) == 0) return false;
+    if (!matcher->Accept(id).ok()) return false;
   }
   return matcher->CanEnd();
 }
