@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "common/version.h"
+#include "gateway/http/cluster_state.h"
 #include "gateway/http/completion_call.h"
 #include "gateway/http/json_body.h"
 #include "gateway/http/openai_request.h"
@@ -107,14 +108,17 @@ struct Routes::Route {
          [](Routes& r, Exchange e) { r.Respond(*e, r.Version()); }},
         {"/metrics", "GET", "counters and timings for Prometheus",
          [](Routes& r, Exchange e) { r.Respond(*e, r.MetricsPage()); }},
-        {"/", "GET", "this page", [](Routes& r, Exchange e) { r.Respond(*e, r.Home()); }},
+        {"/cluster", "GET", "what runs and how busy it is",
+         [](Routes& r, Exchange e) { r.Cluster(std::move(e)); }},
+        {"/", "GET", "this text; in a browser, a page to chat with the model",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.Home(e->request())); }},
     };
     return *routes;
   }
 };
 
 Routes::Routes(Gateway* gateway, Metrics* metrics)
-    : gateway_(gateway), metrics_(metrics), created_(absl::ToUnixSeconds(absl::Now())) {}
+    : gateway_(gateway), metrics_(metrics), start_(absl::Now()) {}
 
 void Routes::Handle(std::shared_ptr<HttpExchange> exchange) {
   const HttpRequest& request = exchange->request();
@@ -130,7 +134,8 @@ void Routes::Handle(std::shared_ptr<HttpExchange> exchange) {
     if (!is_get) return Respond(*exchange, WrongMethod(request, "GET"));
     return Respond(*exchange, Model(PercentDecode(absl::StripPrefix(request.path, kModelPrefix))));
   }
-  Respond(*exchange, UnknownPath(request));
+  std::optional<HttpResponse> asset = is_get ? page_.Find(request) : std::nullopt;
+  Respond(*exchange, asset.has_value() ? *std::move(asset) : UnknownPath(request));
 }
 
 HttpResponse Routes::Refuse(int status, const std::string& message) {
@@ -219,7 +224,17 @@ void Routes::Detokenize(std::shared_ptr<HttpExchange> exchange) {
                        });
 }
 
-HttpResponse Routes::Home() const {
+void Routes::Cluster(std::shared_ptr<HttpExchange> exchange) {
+  gateway_->ListGroups([this, exchange](std::vector<GroupState> groups) {
+    exchange->Post([this, exchange, groups = std::move(groups)] {
+      Respond(*exchange, JsonText(ClusterStateJson(*gateway_->state(), groups,
+                                                   {absl::Now() - start_, grpc_port_})));
+    });
+  });
+}
+
+HttpResponse Routes::Home(const HttpRequest& request) const {
+  if (std::optional<HttpResponse> page = page_.Find(request)) return *std::move(page);
   const auto state = gateway_->state();
   HttpResponse response;
   response.content_type = "text/plain; charset=utf-8";
@@ -239,13 +254,19 @@ HttpResponse Routes::Home() const {
                     std::string(24 - std::min<size_t>(23, strlen(route.path)), ' '), route.what,
                     "\n");
   }
+  if (!page_.is_built()) {
+    absl::StrAppend(&response.body,
+                    "\nThe web page is not part of this build, which found no npm. To get it, run "
+                    "deploy/local/setup and build again.\n");
+  }
   return response;
 }
 
 HttpResponse Routes::Models() const {
   const auto state = gateway_->state();
   if (state->model == nullptr) return ErrorResponse(absl::UnavailableError(state->reason));
-  return JsonText(ModelList({state->model->name}, created_, state->model->max_model_len));
+  return JsonText(
+      ModelList({state->model->name}, absl::ToUnixSeconds(start_), state->model->max_model_len));
 }
 
 HttpResponse Routes::Model(const std::string& name) const {
@@ -258,7 +279,7 @@ HttpResponse Routes::Model(const std::string& name) const {
                                          "' does not exist; served: ", absl::StrJoin(names, ", "))),
         "model", "model_not_found"));
   }
-  return JsonText(ModelCard(name, created_, state->model->max_model_len));
+  return JsonText(ModelCard(name, absl::ToUnixSeconds(start_), state->model->max_model_len));
 }
 
 HttpResponse Routes::Health() const {

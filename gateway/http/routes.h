@@ -4,8 +4,10 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
 #include "gateway/gateway.h"
 #include "gateway/http/exchange.h"
+#include "gateway/http/web_page.h"
 #include "gateway/metrics.h"
 
 namespace quartet::gateway::http {
@@ -17,13 +19,16 @@ class Routes : public HttpHandler {
 
   void Handle(std::shared_ptr<HttpExchange> exchange) override;
   HttpResponse Refuse(int status, const std::string& message) override;
+  // The port of the gRPC face, for GET /cluster. Call it before requests come.
+  void SetGrpcPort(int port) { grpc_port_ = port; }
 
  private:
   struct Route;
   void Complete(std::shared_ptr<HttpExchange> exchange, bool chat);
   void Tokenize(std::shared_ptr<HttpExchange> exchange);
   void Detokenize(std::shared_ptr<HttpExchange> exchange);
-  HttpResponse Home() const;
+  void Cluster(std::shared_ptr<HttpExchange> exchange);
+  HttpResponse Home(const HttpRequest& request) const;
   HttpResponse Models() const;
   HttpResponse Model(const std::string& name) const;
   HttpResponse Health() const;
@@ -34,7 +39,9 @@ class Routes : public HttpHandler {
 
   Gateway* const gateway_;
   Metrics* const metrics_;
-  const int64_t created_;  // Seconds since 1970 at which this began to serve.
+  const absl::Time start_;  // When this began to serve.
+  const WebPage page_;
+  int grpc_port_ = 0;
 };
 
 }  // namespace quartet::gateway::http
