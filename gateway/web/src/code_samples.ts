@@ -70,7 +70,7 @@ interface ResponseFormat {
 
 // quartet.v1's oneof for structured output.
 function grpcFormat(format: ResponseFormat): Record<string, unknown> {
-  if (format.type === "json_object") return { structured_output: { json_object: true } };
+  if (format.type === "json_object") return { structured_output: { json_object: {} } };
   return { structured_output: { json_schema: JSON.stringify(format.json_schema?.schema) } };
 }
 
