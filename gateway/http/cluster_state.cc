@@ -32,7 +32,6 @@ json Group(const GroupState& group) {
           {"build", group.info.build},
           {"device", group.info.device},
           {"numerics_id", group.info.numerics_id},
-          {"epoch", group.info.epoch},
           {"healthy", group.healthy},
           {"draining", group.draining},
           {"num_running", group.load.num_running},

@@ -14,7 +14,6 @@ GroupState SomeGroup(std::string address, uint64_t num_tokens) {
   group.address = std::move(address);
   group.info.device = "cpu";
   group.info.numerics_id = "cpu/avx512/bf16";
-  group.info.epoch = 3;
   group.info.kv_block_tokens = 16;
   group.info.ranks = {{0, 4711, 1000, 2000, 3000}, {1, 4712, 1001, 2000, 3001}};
   group.load = {5, 6, 70, 100};

@@ -24,7 +24,6 @@ export interface GroupState {
   build: string;
   device: string;
   numerics_id: string;
-  epoch: number;
   healthy: boolean;
   draining: boolean;
   num_running: number;

@@ -136,7 +136,7 @@ function Exchange({ exchange }: { exchange: LoggedExchange }) {
           <dd>{endedMs === undefined ? "…" : formatMs(endedMs)}</dd>
         </div>
         <div>
-          <dt>{t().events}</dt>
+          <dt>{t().eventCount}</dt>
           <dd>{formatCount(events.length, locale.value)}</dd>
         </div>
         <div>

@@ -7,7 +7,7 @@ import { current } from "../conversations";
 import { t } from "../i18n";
 import { loadPreference, savePreference } from "../preferences";
 import { Composer } from "./composer";
-import { Icon, IconButton } from "./icons";
+import { Icon } from "./icons";
 import { MessageView } from "./message_view";
 import { SettingsPanel } from "./settings_panel";
 
@@ -15,7 +15,7 @@ import { SettingsPanel } from "./settings_panel";
 const isWide = () => matchMedia("(min-width: 70rem)").matches;
 const settingsOpen = signal(isWide() && loadPreference("settings-open") !== "no");
 
-export function toggleSettings(): void {
+function toggleSettings(): void {
   settingsOpen.value = !settingsOpen.value;
   if (isWide()) savePreference("settings-open", settingsOpen.value ? "yes" : "no");
 }
@@ -44,12 +44,11 @@ function fileHandlers() {
 }
 
 export function ChatView() {
-  const label = settingsOpen.value ? t().closeSettings : t().openSettings;
   return (
     <div class={settingsOpen.value ? "chat settings-open" : "chat"} {...fileHandlers()}>
       <section class="chat-column">
         <MessageList />
-        <Composer />
+        <Composer settingsOpen={settingsOpen.value} onToggleSettings={toggleSettings} />
         {dragging.value && (
           <div class="drop-hint">
             <Icon name="file" />
@@ -57,7 +56,6 @@ export function ChatView() {
           </div>
         )}
       </section>
-      <IconButton icon="sliders" class="settings-button" label={label} expanded={settingsOpen.value} onClick={toggleSettings} />
       {settingsOpen.value && <SettingsPanel onClose={toggleSettings} />}
     </div>
   );

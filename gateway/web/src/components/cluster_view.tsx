@@ -1,7 +1,8 @@
 // The live state of the cluster: what is served, how busy each worker group is, what each rank holds.
 import type { ComponentChildren } from "preact";
 import type { ClusterState, RankState } from "../api_client";
-import { cluster, connection, groups, historySeconds, type GroupHistory, type Sample } from "../cluster";
+import { cluster, connection, groups } from "../cluster";
+import { historySeconds, type GroupHistory, type Sample } from "../cluster_history";
 import { formatBytes, formatCount, formatDuration, formatParameters, formatRate } from "../format";
 import { locale, t } from "../i18n";
 import { LineChart } from "./line_chart";
@@ -77,9 +78,7 @@ function GroupCard({ group, index }: { group: GroupHistory; index: number }) {
       <div class="group-head">
         <h2>{t().group(index)}</h2>
         <span class={well ? "badge good" : "badge bad"}>{condition}</span>
-        <small>
-          {state.address} · {t().epoch} {state.epoch}
-        </small>
+        <small>{state.address}</small>
       </div>
       <div class="meters">
         <Meter name={t().throughput} samples={samples} of={(sample) => sample.tokensPerSecond} top={1} show={formatRate} now={last} />

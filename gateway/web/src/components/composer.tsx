@@ -24,7 +24,7 @@ function submit(): void {
   draft.value = "";
 }
 
-export function Composer() {
+export function Composer({ settingsOpen, onToggleSettings }: { settingsOpen: boolean; onToggleSettings: () => void }) {
   const { id } = current.value;
   const running = isRunning(id);
   const box = useRef<HTMLTextAreaElement>(null);
@@ -70,6 +70,12 @@ export function Composer() {
         <div class="composer-row">
           <IconButton icon="clip" label={t().attach} onClick={() => picker.current?.click()} />
           <input ref={picker} type="file" multiple hidden onChange={onPick} />
+          <IconButton
+            icon="sliders"
+            label={settingsOpen ? t().closeSettings : t().openSettings}
+            expanded={settingsOpen}
+            onClick={onToggleSettings}
+          />
           <ContextUse />
           {running ? (
             <IconButton icon="stop" class="send stop" label={t().stop} onClick={() => stop(id)} />

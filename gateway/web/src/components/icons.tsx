@@ -14,15 +14,15 @@ const paths = {
   menu: "M4 7h16M4 12h16M4 17h16",
   close: "M6 6l12 12M18 6L6 18",
   sliders: "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4",
-  auto: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 4v16M12 8h4M12 12h7.5M12 16h4",
+  auto: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 4v16M14.5 4.5v15M17 6v12",
   sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v2M12 20v2M4.9 4.9l1.4 1.4M17.7 17.7l1.4 1.4M2 12h2M20 12h2M4.9 19.1l1.4-1.4M17.7 6.3l1.4-1.4",
   moon: "M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5z",
-  language: "M4 6h10M9 4v2M6 6c.6 3.5 3 6.5 7 8M12 6c-.6 3.5-3 6.500-8 8M12.500 20l4-10 4 10M14 17h5",
+  language: "M4 6h10M9 4v2M6 6c.6 3.5 3 6.5 7 8M12 6c-.6 3.5-3 6.5-8 8M12.5 20l4-10 4 10M14 17h5",
   file: "M6 3h8l4 4v14H6zM14 3v4h4",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
   play: "M8 5l11 7-11 7z",
   warning: "M12 4l9 16H3zM12 10v4M12 17h.01",
-  undo: "M4 6v5h5M4.500 11A8 8 0 1 1 4 14",
+  undo: "M4 6v5h5M4.5 11A8 8 0 1 1 4 14",
 };
 
 export type IconName = keyof typeof paths;

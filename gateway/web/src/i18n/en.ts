@@ -87,7 +87,6 @@ export const en = {
   jsonIncomplete: "JSON, not complete yet",
 
   // Failures
-  failed: "The request failed",
   failedStatus: (status: number) => `The server answered ${status}`,
   brokeOff: "The stream broke off before the answer was complete.",
   networkFailed: "The server can't be reached. Is it still running?",
@@ -135,7 +134,7 @@ export const en = {
   eventsHidden: (count: string) => `${count} earlier events are not shown`,
   statusLine: "Status",
   duration: "Duration",
-  eventCount: (count: string) => `${count} events`,
+  eventCount: "Events",
   bytes: "Bytes",
   comment: "comment",
   responseHeaders: "Response headers",
@@ -143,11 +142,9 @@ export const en = {
   download: "Download",
   grpcNote: "grpcurl finds the messages through server reflection; gRPC is on a port of its own.",
   pythonNote: "pip install openai",
-  lastRequest: "What was sent",
 
   // Cluster
   clusterIntro: "What runs now, asked for every second.",
-  health: "Health",
   healthy: "healthy",
   unhealthy: "makes no steps",
   draining: "draining",
@@ -162,7 +159,6 @@ export const en = {
   numerics: "Numerics",
   group: (index: number) => `Worker group ${index}`,
   address: "Address",
-  epoch: "Epoch",
   running: "Running",
   waiting: "Waiting",
   kvUse: "KV cache in use",
