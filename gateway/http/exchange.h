@@ -23,6 +23,7 @@ struct HttpRequest {
   std::string accept;
   std::string accept_encoding;
   std::string if_none_match;
+  std::string x_request_id;
   std::string body;
 };
 

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "gateway/gateway.h"
 #include "gateway/http/exchange.h"
+#include "gateway/http/tokenize_call.h"
 #include "gateway/http/web_page.h"
 #include "gateway/metrics.h"
 
@@ -25,10 +26,10 @@ class Routes : public HttpHandler {
  private:
   struct Route;
   void Complete(std::shared_ptr<HttpExchange> exchange, bool chat);
-  void Tokenize(std::shared_ptr<HttpExchange> exchange);
-  void Detokenize(std::shared_ptr<HttpExchange> exchange);
   void Cluster(std::shared_ptr<HttpExchange> exchange);
   HttpResponse Home(const HttpRequest& request) const;
+  // Respond, for calls that answer later.
+  TokenizeCall::Respond Responder();
   HttpResponse Models() const;
   HttpResponse Model(const std::string& name) const;
   HttpResponse Health() const;
