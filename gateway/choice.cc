@@ -57,6 +57,7 @@ Submission Choice::MakeSubmission() const {
   submission.cache_salt = request.cache_salt;
   submission.tenant = request.tenant;
   submission.eos_token_ids = prepared_->eos_token_ids;
+  submission.structured_output = request.structured_output;
   if (prepared_->deadline != absl::InfiniteFuture()) {
     const int64_t left_ms = absl::ToInt64Milliseconds(prepared_->deadline - loop_->Now());
     submission.timeout_ms = static_cast<uint64_t>(std::max<int64_t>(left_ms, 1));

@@ -32,6 +32,22 @@ struct SamplingParams {
   std::vector<uint32_t> stop_token_ids;
   std::optional<uint32_t> logprobs;
   std::optional<uint32_t> prompt_logprobs;
+  // Only these are sampled; empty: all.
+  std::vector<uint32_t> allowed_token_ids;
+  // Ids that never follow each other in the output.
+  std::vector<std::vector<uint32_t>> banned_sequences;
+};
+
+// Mirrors quartet.v1.StructuredOutput: the shape that an answer must have.
+struct StructuredOutput {
+  enum class Kind { kJsonObject, kJsonSchema, kRegex, kChoice, kEbnfGrammar, kStructuralTag };
+  Kind kind = Kind::kJsonObject;
+  // The schema, expression, grammar or tag; empty for the other kinds.
+  std::string text;
+  // kChoice only.
+  std::vector<std::string> choices;
+  // JSON without white space between its tokens.
+  bool compact_json = false;
 };
 
 struct ToolCall {
@@ -53,6 +69,14 @@ struct ChatPrompt {
   // Each a JSON text of OpenAI's form, keys in the client's order.
   std::vector<std::string> tools_json;
   bool add_generation_prompt = true;
+  // The last message is left open and the answer continues it.
+  bool continue_final_message = false;
+  // Further variables for the template: a JSON object, or empty.
+  std::string template_kwargs_json;
+  // Each a JSON text.
+  std::vector<std::string> documents_json;
+  // Takes the place of the model's own template if not empty.
+  std::string chat_template;
 };
 
 using TokenIds = std::vector<uint32_t>;
@@ -75,6 +99,19 @@ struct GenerationRequest {
   std::string cache_salt;
   // Whose request it is; tenants share a server equally. Empty: nobody's in particular.
   std::string tenant;
+  std::optional<StructuredOutput> structured_output;
+  // Texts that the output never contains.
+  std::vector<std::string> bad_words;
+  // The stop string or stop id that ends an answer is part of its text.
+  bool include_stop_in_output = false;
+  // Only the last so many tokens of the prompt are read.
+  std::optional<uint32_t> truncate_prompt_tokens;
+  // The text after the place to be filled in the middle; with a text prompt only.
+  std::optional<std::string> suffix;
+  // Answers that are generated, of which the n likeliest are reported.
+  std::optional<uint32_t> best_of;
+  // Whether a text prompt gets the tokenizer's own prefix tokens.
+  bool add_special_tokens = true;
   // The request fails with DEADLINE_EXCEEDED after this long.
   absl::Duration timeout = absl::InfiniteDuration();
   // Whether reported log-probabilities carry the tokens' bytes (OpenAI's shapes show them).

@@ -83,6 +83,10 @@ ChatPrompt FromProto(const v1::ChatPrompt& proto) {
   if (proto.has_add_generation_prompt()) {
     chat.add_generation_prompt = proto.add_generation_prompt();
   }
+  chat.continue_final_message = proto.continue_final_message();
+  chat.template_kwargs_json = proto.template_kwargs_json();
+  chat.documents_json.assign(proto.documents_json().begin(), proto.documents_json().end());
+  chat.chat_template = proto.chat_template();
   return chat;
 }
 
@@ -103,6 +107,10 @@ v1::ChatPrompt ToProto(const ChatPrompt& chat) {
   }
   for (const std::string& tool : chat.tools_json) proto.add_tools_json(tool);
   proto.set_add_generation_prompt(chat.add_generation_prompt);
+  proto.set_continue_final_message(chat.continue_final_message);
+  proto.set_template_kwargs_json(chat.template_kwargs_json);
+  for (const std::string& document : chat.documents_json) proto.add_documents_json(document);
+  proto.set_chat_template(chat.chat_template);
   return proto;
 }
 
@@ -123,6 +131,10 @@ SamplingParams FromProto(const v1::SamplingParams& p) {
   params.stop_token_ids = Ids(p.stop_token_ids());
   if (p.has_logprobs()) params.logprobs = p.logprobs();
   if (p.has_prompt_logprobs()) params.prompt_logprobs = p.prompt_logprobs();
+  params.allowed_token_ids = Ids(p.allowed_token_ids());
+  for (const v1::BannedSequence& banned : p.banned_sequences()) {
+    params.banned_sequences.push_back(Ids(banned.ids()));
+  }
   return params;
 }
 
@@ -143,7 +155,71 @@ v1::SamplingParams ToProto(const SamplingParams& params) {
   AddIds(params.stop_token_ids, p.mutable_stop_token_ids());
   if (params.logprobs) p.set_logprobs(*params.logprobs);
   if (params.prompt_logprobs) p.set_prompt_logprobs(*params.prompt_logprobs);
+  AddIds(params.allowed_token_ids, p.mutable_allowed_token_ids());
+  for (const TokenIds& banned : params.banned_sequences) {
+    AddIds(banned, p.add_banned_sequences()->mutable_ids());
+  }
   return p;
+}
+
+StructuredOutput FromProto(const v1::StructuredOutput& proto) {
+  using Kind = StructuredOutput::Kind;
+  StructuredOutput output;
+  output.compact_json = proto.compact_json();
+  switch (proto.format_case()) {
+    case v1::StructuredOutput::kJsonSchema:
+      output.kind = Kind::kJsonSchema;
+      output.text = proto.json_schema();
+      break;
+    case v1::StructuredOutput::kRegex:
+      output.kind = Kind::kRegex;
+      output.text = proto.regex();
+      break;
+    case v1::StructuredOutput::kChoice:
+      output.kind = Kind::kChoice;
+      output.choices.assign(proto.choice().texts().begin(), proto.choice().texts().end());
+      break;
+    case v1::StructuredOutput::kEbnfGrammar:
+      output.kind = Kind::kEbnfGrammar;
+      output.text = proto.ebnf_grammar();
+      break;
+    case v1::StructuredOutput::kStructuralTag:
+      output.kind = Kind::kStructuralTag;
+      output.text = proto.structural_tag();
+      break;
+    case v1::StructuredOutput::kJsonObject:
+    case v1::StructuredOutput::FORMAT_NOT_SET:
+      break;
+  }
+  return output;
+}
+
+v1::StructuredOutput ToProto(const StructuredOutput& output) {
+  using Kind = StructuredOutput::Kind;
+  v1::StructuredOutput proto;
+  if (output.compact_json) proto.set_compact_json(true);
+  switch (output.kind) {
+    case Kind::kJsonObject:
+      proto.mutable_json_object();
+      break;
+    case Kind::kJsonSchema:
+      proto.set_json_schema(output.text);
+      break;
+    case Kind::kRegex:
+      proto.set_regex(output.text);
+      break;
+    case Kind::kChoice:
+      proto.mutable_choice();
+      for (const std::string& text : output.choices) proto.mutable_choice()->add_texts(text);
+      break;
+    case Kind::kEbnfGrammar:
+      proto.set_ebnf_grammar(output.text);
+      break;
+    case Kind::kStructuralTag:
+      proto.set_structural_tag(output.text);
+      break;
+  }
+  return proto;
 }
 
 GenerationRequest FromProto(const v1::GenerateRequest& proto) {
@@ -165,6 +241,18 @@ GenerationRequest FromProto(const v1::GenerateRequest& proto) {
   if (proto.has_priority()) request.priority = proto.priority();
   request.cache_salt = proto.cache_salt();
   request.tenant = proto.tenant();
+  // An empty message would mean "any JSON object" to one reader and "free text" to another.
+  if (proto.structured_output().format_case() != v1::StructuredOutput::FORMAT_NOT_SET) {
+    request.structured_output = FromProto(proto.structured_output());
+  }
+  request.bad_words.assign(proto.bad_words().begin(), proto.bad_words().end());
+  request.include_stop_in_output = proto.include_stop_in_output();
+  if (proto.has_truncate_prompt_tokens()) {
+    request.truncate_prompt_tokens = proto.truncate_prompt_tokens();
+  }
+  if (proto.has_suffix()) request.suffix = proto.suffix();
+  if (proto.has_best_of()) request.best_of = proto.best_of();
+  if (proto.has_add_special_tokens()) request.add_special_tokens = proto.add_special_tokens();
   return request;
 }
 
@@ -216,7 +304,13 @@ std::vector<DecodeResult> FromProto(const tokenizer::v1::StreamDecodeResponse& p
 }
 
 TokenizerInfo FromProto(const tokenizer::v1::GetInfoResponse& proto) {
-  return {proto.vocab_size(), proto.hash(), Ids(proto.eos_token_ids()), proto.has_chat_template()};
+  TokenizerInfo info{proto.vocab_size(), proto.hash(), Ids(proto.eos_token_ids()),
+                     proto.has_chat_template(), std::nullopt};
+  if (proto.has_fill_in_middle()) {
+    const tokenizer::v1::FillInMiddle& ids = proto.fill_in_middle();
+    info.fill_in_middle = {ids.prefix_id(), ids.suffix_id(), ids.middle_id()};
+  }
+  return info;
 }
 
 worker::v1::Submit ToProto(const Submission& submission) {
@@ -233,6 +327,9 @@ worker::v1::Submit ToProto(const Submission& submission) {
   proto.set_tenant(submission.tenant);
   proto.set_timeout_ms(submission.timeout_ms);
   AddIds(submission.eos_token_ids, proto.mutable_eos_token_ids());
+  if (submission.structured_output) {
+    *proto.mutable_structured_output() = ToProto(*submission.structured_output);
+  }
   return proto;
 }
 

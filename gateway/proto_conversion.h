@@ -8,6 +8,7 @@
 #include "quartet/v1/chat.pb.h"
 #include "quartet/v1/inference.pb.h"
 #include "quartet/v1/sampling.pb.h"
+#include "quartet/v1/structured_output.pb.h"
 #include "quartet/worker/v1/worker.pb.h"
 
 namespace quartet::gateway {
@@ -16,6 +17,8 @@ ChatPrompt FromProto(const v1::ChatPrompt& proto);
 v1::ChatPrompt ToProto(const ChatPrompt& chat);
 SamplingParams FromProto(const v1::SamplingParams& proto);
 v1::SamplingParams ToProto(const SamplingParams& params);
+StructuredOutput FromProto(const v1::StructuredOutput& proto);
+v1::StructuredOutput ToProto(const StructuredOutput& output);
 GenerationRequest FromProto(const v1::GenerateRequest& proto);
 v1::GenerateEvent ToProto(const GenerationEvent& event);
 

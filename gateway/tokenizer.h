@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,12 +13,22 @@
 
 namespace quartet::gateway {
 
+// Ids that mark the parts of a prompt to be filled in the middle: prefix id, text before, suffix
+// id, text after, middle id.
+struct FillInMiddleIds {
+  uint32_t prefix = 0;
+  uint32_t suffix = 0;
+  uint32_t middle = 0;
+};
+
 struct TokenizerInfo {
   // One past the largest id.
   uint32_t vocab_size = 0;
   std::string hash;
   std::vector<uint32_t> eos_token_ids;
   bool has_chat_template = false;
+  // Unset if the model doesn't know it.
+  std::optional<FillInMiddleIds> fill_in_middle;
 };
 
 struct RenderedChat {

@@ -63,6 +63,7 @@ struct Submission {
   // 0 means never.
   uint64_t timeout_ms = 0;
   std::vector<uint32_t> eos_token_ids;
+  std::optional<StructuredOutput> structured_output;
 };
 
 // What one step brought to one sequence.

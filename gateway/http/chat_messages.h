@@ -1,0 +1,16 @@
+// The conversation in a chat request: messages, their parts, tool calls, and the tools.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "gateway/generation_types.h"
+
+namespace quartet::gateway::http {
+
+// Reads messages, tools and what else a chat template sees. `text` is the text that `body` was
+// parsed from. Returns INVALID_ARGUMENT naming the field.
+absl::StatusOr<ChatPrompt> ReadChat(const nlohmann::json& body, absl::string_view text);
+
+}  // namespace quartet::gateway::http
