@@ -1,11 +1,14 @@
 """What a request gives: results, deltas, and the collector that adds the events of one request up."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
 from quartet.v1 import inference_pb2, sampling_pb2
 
+# How Qwen2.5 and the models that follow it write a call.
+_TOOL_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 _REASONS = {
     sampling_pb2.FINISH_REASON_STOP: "stop",
     sampling_pb2.FINISH_REASON_LENGTH: "length",
@@ -76,13 +79,24 @@ class Choice:
             cut = ": max_tokens cut it short, ask for more" if self.finish_reason == "length" else ""
             raise ValueError(f"the answer is no whole JSON text{cut} ({error})") from error
 
+    @property
+    def tool_calls(self) -> List[Dict[str, Any]]:
+        """The calls in the text, each {"name": ..., "arguments": {...}}. What is between the tags and no JSON is left out."""
+        calls = []
+        for written in _TOOL_CALL.findall(self.text):
+            try:
+                calls.append(json.loads(written))
+            except ValueError:
+                continue
+        return calls
+
     def __str__(self) -> str:
         return self.text
 
 
 @dataclass
 class Result:
-    """The answers to one request. text, finish_reason, token_ids, logprobs and json() are those of the first one."""
+    """The answers to one request. text, finish_reason, token_ids, logprobs, tool_calls and json() are the first one's."""
 
     request_id: str = ""
     model: str = ""
@@ -108,6 +122,10 @@ class Result:
     @property
     def logprobs(self) -> List[TokenLogprob]:
         return self.choices[0].logprobs
+
+    @property
+    def tool_calls(self) -> List[Dict[str, Any]]:
+        return self.choices[0].tool_calls
 
     def json(self) -> Any:
         return self.choices[0].json()
