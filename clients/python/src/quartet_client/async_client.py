@@ -139,6 +139,11 @@ class AsyncStream:
                 return delta
         raise StopAsyncIteration
 
+    @property
+    def result_so_far(self) -> Result:
+        """What has come until now."""
+        return self._collector.result
+
     async def result(self) -> Result:
         """Reads what is left and gives all of it. After close(): what had come until then."""
         async for _ in self:

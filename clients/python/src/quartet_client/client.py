@@ -149,6 +149,11 @@ class Stream:
                 return delta
         raise StopIteration
 
+    @property
+    def result_so_far(self) -> Result:
+        """What has come until now."""
+        return self._collector.result
+
     def result(self) -> Result:
         """Reads what is left and gives all of it. After close(): what had come until then."""
         for _ in self:
