@@ -37,7 +37,9 @@ TEST(MakeWindowsTest, ScoresEveryTokenButTheFirstOnceWithEnoughBeforeIt) {
           ASSERT_LE(window.end - window.begin, context);
           // The server tells nothing of a window's first token.
           ASSERT_GT(window.first_scored, window.begin);
-          if (window.begin > 0) ASSERT_GE(window.first_scored - window.begin, context - stride);
+          if (window.begin > 0) {
+            ASSERT_GE(window.first_scored - window.begin, context - stride);
+          }
           next = window.end;
         }
         ASSERT_EQ(next, num_tokens);
