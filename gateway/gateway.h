@@ -77,11 +77,15 @@ class Gateway : public WorkerGroupListener {
 
   // Any thread; `done` is called on the loop.
   void Tokenize(std::string text, bool add_special_tokens, Tokenizer::Done<TokenIds> done);
+  // The bytes of each token.
+  void TokenPieces(TokenIds ids, Tokenizer::Done<std::vector<std::string>> done);
   void Detokenize(TokenIds ids, bool skip_special_tokens, Tokenizer::Done<std::string> done);
   void ApplyChatTemplate(ChatPrompt chat, Tokenizer::Done<RenderedChat> done);
 
   // Any thread.
   std::shared_ptr<const ServerState> state() const;
+  // Any thread. NOT_FOUND, with the names that there are, unless `name` is empty or served.
+  absl::Status CheckModel(const std::string& name) const;
   // Any thread. UNAVAILABLE with the reason unless requests can be taken.
   absl::Status CheckServing() const;
   // Called on the loop whenever ServerState::serving changes. Set before the loop has work.

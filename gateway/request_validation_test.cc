@@ -20,7 +20,7 @@ ChatPrompt Chat(std::string role) {
   return chat;
 }
 
-ModelFacts Model() { return {"m", 1000, 300, {256}, true}; }
+ModelFacts Model() { return {"m", 1000, 300, {256}, true, FillInMiddleIds{260, 261, 262}}; }
 
 TEST(RequestValidationTest, TakesTheBordersOfEveryRange) {
   GenerationRequest request;

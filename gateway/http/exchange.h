@@ -20,6 +20,7 @@ struct HttpRequest {
   // The headers of these names, or empty.
   std::string authorization;
   std::string x_tenant;
+  std::string x_request_id;
   std::string body;
 };
 

@@ -12,10 +12,11 @@
 #include "absl/time/clock.h"
 #include "common/version.h"
 #include "gateway/http/completion_call.h"
-#include "gateway/http/json_body.h"
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
+#include "gateway/http/tokenize_call.h"
 #include "gateway/request_error.h"
+#include "gateway/request_validation.h"
 #include "gateway/tenant.h"
 
 namespace quartet::gateway::http {
@@ -97,10 +98,14 @@ struct Routes::Route {
          [](Routes& r, Exchange e) { r.Complete(std::move(e), /*chat=*/true); }},
         {"/v1/models", "GET", "the served models",
          [](Routes& r, Exchange e) { r.Respond(*e, r.Models()); }},
-        {"/tokenize", "POST", "text to token ids",
-         [](Routes& r, Exchange e) { r.Tokenize(std::move(e)); }},
+        {"/tokenize", "POST", "text or messages to token ids",
+         [](Routes& r, Exchange e) {
+           TokenizeCall(r.gateway_, std::move(e), r.Responder()).Tokenize();
+         }},
         {"/detokenize", "POST", "token ids to text",
-         [](Routes& r, Exchange e) { r.Detokenize(std::move(e)); }},
+         [](Routes& r, Exchange e) {
+           TokenizeCall(r.gateway_, std::move(e), r.Responder()).Detokenize();
+         }},
         {"/health", "GET", "200 while requests can be served, else 503",
          [](Routes& r, Exchange e) { r.Respond(*e, r.Health()); }},
         {"/version", "GET", "the server's version",
@@ -155,9 +160,19 @@ void Routes::Respond(HttpExchange& exchange, HttpResponse response) const {
 void Routes::Complete(std::shared_ptr<HttpExchange> exchange, bool chat) {
   std::string body = std::move(exchange->request().body);
   absl::StatusOr<OpenAiRequest> request = chat ? ParseChatCompletion(body) : ParseCompletion(body);
-  if (!request.ok()) return Respond(*exchange, ErrorResponse(request.status()));
-  const std::string tenant =
-      TenantOf(exchange->request().x_tenant, exchange->request().authorization);
+  // As with vLLM the header goes before the body's field.
+  std::string id = exchange->request().x_request_id;
+  if (id.empty() && request.ok()) id = request->request_id;
+  const absl::Status id_fits = CheckRequestId(id);
+  if (!id_fits.ok()) return Respond(*exchange, ErrorResponse(id_fits));
+  if (!request.ok()) {
+    HttpResponse response = ErrorResponse(request.status());
+    if (!id.empty()) response.headers.emplace_back("X-Request-Id", id);
+    return Respond(*exchange, std::move(response));
+  }
+  request->request_id = std::move(id);
+  std::string tenant = TenantOf(exchange->request().x_tenant, exchange->request().authorization);
+  if (tenant.empty()) tenant = request->end_user;
   for (GenerationRequest& prompt : request->prompts) prompt.tenant = tenant;
   body = std::string();  // Megabytes that would stay as long as the answer takes.
   CompletionCall::Start(gateway_, exchange, *std::move(request),
@@ -166,57 +181,10 @@ void Routes::Complete(std::shared_ptr<HttpExchange> exchange, bool chat) {
                         });
 }
 
-void Routes::Tokenize(std::shared_ptr<HttpExchange> exchange) {
-  const absl::StatusOr<nlohmann::json> body = ParseJsonObject(exchange->request().body);
-  std::string prompt;
-  std::optional<bool> add_special_tokens;
-  absl::Status status = body.status();
-  if (status.ok()) {
-    const FieldReader fields(*body);
-    status = fields.Find("prompt") == nullptr ? InvalidField("prompt", "you must provide a prompt")
-                                              : fields.Read("prompt", &prompt);
-    status.Update(fields.Read("add_special_tokens", &add_special_tokens));
-  }
-  if (!status.ok()) return Respond(*exchange, ErrorResponse(status));
-  gateway_->Tokenize(
-      std::move(prompt), add_special_tokens.value_or(true),
-      [this, exchange](absl::StatusOr<TokenIds> ids) {
-        exchange->Post([this, exchange, ids = std::move(ids)] {
-          if (!ids.ok()) return Respond(*exchange, ErrorResponse(ids.status()));
-          const auto state = gateway_->state();
-          const uint32_t length = state->model == nullptr ? 0 : state->model->max_model_len;
-          Respond(*exchange,
-                  Json(200, {{"count", ids->size()}, {"max_model_len", length}, {"tokens", *ids}}));
-        });
-      });
-}
-
-void Routes::Detokenize(std::shared_ptr<HttpExchange> exchange) {
-  const absl::StatusOr<nlohmann::json> body = ParseJsonObject(exchange->request().body);
-  absl::Status status = body.status();
-  TokenIds ids;
-  if (status.ok()) {
-    const FieldReader fields(*body);
-    const nlohmann::json* const tokens = fields.Find("tokens");
-    constexpr char kMust[] = "a list of token ids";
-    if (tokens == nullptr || !tokens->is_array()) status = fields.Wrong("tokens", kMust);
-    for (size_t i = 0; status.ok() && i < tokens->size(); ++i) {
-      const nlohmann::json& id = (*tokens)[i];
-      if (!id.is_number_unsigned() || id.get<uint64_t>() > UINT32_MAX) {
-        status = fields.Wrong("tokens", kMust);
-      } else {
-        ids.push_back(id.get<uint32_t>());
-      }
-    }
-  }
-  if (!status.ok()) return Respond(*exchange, ErrorResponse(status));
-  gateway_->Detokenize(std::move(ids), /*skip_special_tokens=*/false,
-                       [this, exchange](absl::StatusOr<std::string> text) {
-                         exchange->Post([this, exchange, text = std::move(text)] {
-                           if (!text.ok()) return Respond(*exchange, ErrorResponse(text.status()));
-                           Respond(*exchange, Json(200, {{"prompt", *text}}));
-                         });
-                       });
+TokenizeCall::Respond Routes::Responder() {
+  return [this](HttpExchange& exchange, HttpResponse response) {
+    Respond(exchange, std::move(response));
+  };
 }
 
 HttpResponse Routes::Home() const {

@@ -6,6 +6,7 @@
 
 #include "gateway/gateway.h"
 #include "gateway/http/exchange.h"
+#include "gateway/http/tokenize_call.h"
 #include "gateway/metrics.h"
 
 namespace quartet::gateway::http {
@@ -21,8 +22,8 @@ class Routes : public HttpHandler {
  private:
   struct Route;
   void Complete(std::shared_ptr<HttpExchange> exchange, bool chat);
-  void Tokenize(std::shared_ptr<HttpExchange> exchange);
-  void Detokenize(std::shared_ptr<HttpExchange> exchange);
+  // Respond, for calls that answer later.
+  TokenizeCall::Respond Responder();
   HttpResponse Home() const;
   HttpResponse Models() const;
   HttpResponse Model(const std::string& name) const;

@@ -203,6 +203,7 @@ net::awaitable<void> Connection::Run() {
     request.path.resize(std::min(request.path.find('?'), request.path.size()));
     request.authorization = std::string(message[beast::http::field::authorization]);
     request.x_tenant = std::string(message["X-Tenant"]);
+    request.x_request_id = std::string(message["X-Request-Id"]);
     request.body = std::move(message.body());
     auto exchange = std::make_shared<Exchange>(
         shared_, stream_.get_executor(), std::move(request),
