@@ -26,10 +26,21 @@ constexpr const char* kOutcomeNames[kNumJsonOutcomes] = {"valid", "misfit", "not
 constexpr JsonOutcome kPlotOrder[] = {JsonOutcome::kValid, JsonOutcome::kCut, JsonOutcome::kMisfit,
                                       JsonOutcome::kNotJson, JsonOutcome::kRefused};
 
+// What walks over schemas recurs.
+constexpr int kMaxNesting = 200;
+
 using Counts = std::array<int, kNumJsonOutcomes>;
 
 absl::StatusOr<SchemaTask> ParseTask(const std::string& line) {
-  const ordered_json task = ordered_json::parse(line, nullptr, false);
+  bool is_too_deep = false;
+  const auto watch = [&is_too_deep](int depth, ordered_json::parse_event_t, ordered_json&) {
+    is_too_deep = is_too_deep || depth > kMaxNesting;
+    return !is_too_deep;
+  };
+  const ordered_json task = ordered_json::parse(line, watch, false);
+  if (is_too_deep) {
+    return absl::InvalidArgumentError(absl::StrCat("is nested deeper than ", kMaxNesting));
+  }
   const auto is_text = [&task](const char* key) {
     return task.contains(key) && task[key].is_string() && !task[key].get<std::string>().empty();
   };

@@ -39,6 +39,8 @@ TEST(ParseSchemaTasksTest, NamesTheLineThatIsWrong) {
     EXPECT_THAT(std::string(tasks.status().message()), HasSubstr("line 2")) << line;
   }
   EXPECT_FALSE(ParseSchemaTasks("\n").ok());
+  const std::string deep(100'000, '[');
+  EXPECT_THAT(std::string(ParseSchemaTasks(deep).status().message()), HasSubstr("nested deeper"));
 }
 
 TEST(JudgeTest, TellsTheOutcomesApart) {

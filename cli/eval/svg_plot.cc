@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kMargin = 16;
 constexpr double kTitleHeight = 40;
-constexpr double kCharWidth = 7.5;  // of 13-pixel text, on average
+constexpr double kCharWidth = 8;  // of 13-pixel text, on average
 constexpr double kCellWidth = 72, kCellHeight = 34;
 constexpr double kBarHeight = 22, kBarStep = 30, kBarsWidth = 480;
 constexpr int kTicks = 4;
