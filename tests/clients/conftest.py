@@ -1,5 +1,6 @@
 """Fixtures: the server of the integration tests, and the Python client installed from its wheel."""
 
+import importlib.util
 import pathlib
 import shutil
 import subprocess
@@ -10,23 +11,12 @@ import pytest
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "integration")]
-from cluster import server_starter  # noqa: E402
 
-
-@pytest.fixture(scope="session")
-def start_server(tmp_path_factory):
-    """start_server(*flags, **options): a ready server, ended after the last test of the run."""
-    with server_starter(tmp_path_factory) as start:
-        yield start
-
-
-@pytest.fixture(scope="session")
-def server(start_server):
-    """One rank with the small model. Tests that use it must leave it as it was."""
-    server = start_server()
-    yield server
-    assert server.process.poll() is None, f"the server died:\n{server.log()[-4000:]}"
-    assert server.stop() == 0
+# The fixtures of the integration tests. Not by import: both files are called conftest.
+_spec = importlib.util.spec_from_file_location("integration_conftest", TESTS / "integration/conftest.py")
+_integration = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_integration)
+start_server, server, seven_b = _integration.start_server, _integration.server, _integration.seven_b
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 
@@ -23,7 +22,7 @@ def environment(tmp_path_factory, client_python):
 
 
 @pytest.fixture(scope="session")
-def server_of(start_server, server, tmp_path_factory):
+def server_of(start_server, server, seven_b):
     """server_of(None): the small model. server_of("qwen2.5-7b"): that model's shape on simulated GPUs, with its long context."""
     large = []
 
@@ -31,12 +30,10 @@ def server_of(start_server, server, tmp_path_factory):
         if model is None:
             return server
         if not large:
-            folder = tmp_path_factory.mktemp("seven_b")
-            subprocess.run([sys.executable, ROOT / "deploy/sim_profiles/make_model", folder], check=True, stdout=subprocess.DEVNULL)
             scaling = '{"rope_type":"yarn","factor":4,"original_max_position_embeddings":32768}'
             large.append(start_server("--device=simulated", "--sim_profile=4xrtx4090-bf16", "--tensor_parallel_size=4",
                                       "--sim_time_scale=0.1", f"--model_name={model}",
-                                      "--max_model_len=131072", f"--rope_scaling={scaling}", model=folder))
+                                      "--max_model_len=131072", f"--rope_scaling={scaling}", model=seven_b))
         return large[0]
 
     yield get
