@@ -81,6 +81,7 @@ void Generation::SubmitChoices() {
   }
   env_.metrics->ObservePrompt(static_cast<uint32_t>(prepared_->prompt_ids->size()));
   stage_ = Stage::kRunning;
+  if (request.use_beam_search) return StartBeamSearch();
   last_news_.assign(num_choices_, absl::InfinitePast());
   for (uint32_t i = 0; i < num_choices_; ++i) {
     choices_.push_back(
@@ -92,15 +93,23 @@ void Generation::SubmitChoices() {
   if (hold_is_over_) EmitStarted();
 }
 
+void Generation::StartBeamSearch() {
+  last_news_.assign(1, absl::InfinitePast());  // Of all beams together.
+  beam_search_ =
+      std::make_shared<BeamSearch>(prepared_, env_.loop, env_.router, env_.decoder, this);
+  beam_search_->Start();
+  if (hold_is_over_ && stage_ == Stage::kRunning) EmitStarted();
+}
+
 void Generation::EmitStarted() {
   if (std::exchange(started_, true)) return;
   std::set<std::string> sources;
-  for (const auto& choice : choices_) {
-    const Placement& placement = choice->placement();
-    if (!placement.numerics_id.empty()) {
-      sources.insert(absl::StrCat(placement.model_hash, " ", placement.numerics_id));
-    }
-  }
+  const auto add = [&sources](const Placement& placement) {
+    if (placement.numerics_id.empty()) return;
+    sources.insert(absl::StrCat(placement.model_hash, " ", placement.numerics_id));
+  };
+  for (const auto& choice : choices_) add(choice->placement());
+  if (beam_search_ != nullptr) add(beam_search_->placement());
   Emit(StartedEvent{request_id(), model_->name, *prepared_->prompt_ids,
                     *prepared_->request.sampling.seed, Fingerprint(sources),
                     std::move(prepared_->prompt_text)});
@@ -170,10 +179,7 @@ void Generation::OnChoiceRecovered(uint32_t index, absl::Duration since_loss,
 }
 
 void Generation::FinishIfComplete() {
-  if (stage_ != Stage::kRunning || num_finished_ < choices_.size() ||
-      choices_.size() < num_choices_) {
-    return;
-  }
+  if (stage_ != Stage::kRunning || num_finished_ < num_choices_) return;
   if (best_of_.has_value()) {
     for (GenerationEvent& event : best_of_->TakeBest()) Emit(std::move(event));
   }
@@ -193,6 +199,7 @@ void Generation::FinishIfComplete() {
 uint32_t Generation::num_tokens() const {
   uint32_t total = 0;
   for (const auto& choice : choices_) total += choice->num_tokens();
+  if (beam_search_ != nullptr) total += beam_search_->num_tokens();
   return total;
 }
 
@@ -209,6 +216,14 @@ void Generation::Abort() {
   if (stage_ == Stage::kDone) return;
   if (stage_ == Stage::kPreparing) return Fail(absl::CancelledError("the request was aborted"));
   EmitStarted();
+  if (beam_search_ != nullptr) {
+    // No answer is one before the search is over.
+    beam_search_->Cancel();
+    while (stage_ == Stage::kRunning) {
+      OnChoiceFinished({num_finished_, FinishReason::kAbort, std::nullopt, std::nullopt}, 0);
+    }
+    return;
+  }
   for (const auto& choice : choices_) {
     if (stage_ == Stage::kDone) return;
     if (choice->done()) continue;
@@ -236,6 +251,7 @@ void Generation::Fail(absl::Status status) {
 void Generation::Done() {
   stage_ = Stage::kDone;
   for (const auto& choice : choices_) choice->Cancel();
+  if (beam_search_ != nullptr) beam_search_->Cancel();
   for (uint64_t* timer : {&hold_timer_, &deadline_timer_, &resume_timer_}) {
     env_.loop->CancelTimer(std::exchange(*timer, 0));
   }

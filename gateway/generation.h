@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gateway/admission.h"
+#include "gateway/beam_search.h"
 #include "gateway/best_of.h"
 #include "gateway/choice.h"
 #include "gateway/decode_batcher.h"
@@ -77,6 +78,7 @@ class Generation : public ChoiceOwner, public std::enable_shared_from_this<Gener
   void OnEncoded(absl::Status status);
   void OnDescribed(absl::Status status);
   void SubmitChoices();
+  void StartBeamSearch();
   void EmitStarted();
   void Emit(GenerationEvent event);
   void FinishIfComplete();
@@ -98,8 +100,9 @@ class Generation : public ChoiceOwner, public std::enable_shared_from_this<Gener
   bool hold_is_over_ = false;  // Started goes out as soon as it can.
   uint32_t num_choices_ = 0;   // n or best_of.
   std::vector<std::shared_ptr<Choice>> choices_;
-  std::optional<BestOf> best_of_;      // If fewer are reported than generated.
-  std::vector<absl::Time> last_news_;  // Of each choice; InfinitePast before the first.
+  std::shared_ptr<BeamSearch> beam_search_;  // In the place of choices.
+  std::optional<BestOf> best_of_;            // If fewer are reported than generated.
+  std::vector<absl::Time> last_news_;        // Of each choice; InfinitePast before the first.
   uint32_t num_finished_ = 0;
   uint32_t num_waiting_ = 0;  // Answers without a group.
   uint32_t cached_tokens_ = 0;

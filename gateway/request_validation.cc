@@ -198,19 +198,21 @@ absl::Status CheckStructuredOutput(const StructuredOutput& output) {
   using Kind = StructuredOutput::Kind;
   size_t num_bytes = output.text.size();
   for (const std::string& choice : output.choices) {
-    if (choice.empty()) return InvalidField(kField, "a choice must not be empty, got ''");
+    if (choice.empty())
+      return InvalidField(kField, "structured_output: a choice must not be empty, got ''");
     num_bytes += choice.size();
   }
   if (num_bytes > kMaxStructuredOutputBytes) {
-    return InvalidField(kField, absl::StrCat("the description of the output's shape may have at "
+    return InvalidField(kField, absl::StrCat("structured_output may have at "
                                              "most ",
                                              kMaxStructuredOutputBytes, " bytes, got ", num_bytes));
   }
   if (output.kind == Kind::kChoice && output.choices.empty()) {
-    return InvalidField(kField, "choice must have at least one text, got none");
+    return InvalidField(kField, "structured_output: choice must have at least one text, got none");
   }
   if (output.kind != Kind::kChoice && output.kind != Kind::kJsonObject && output.text.empty()) {
-    return InvalidField(kField, "the schema, expression, grammar or tag is empty");
+    return InvalidField(kField,
+                        "structured_output: the schema, expression, grammar or tag is empty");
   }
   return CheckName(kField, output.text, kMaxStructuredOutputBytes);
 }
@@ -257,6 +259,7 @@ absl::Status CheckBeamSearch(const GenerationRequest& request) {
   } fields[] = {
       {"best_of", request.best_of.value_or(request.n) != request.n},
       {"stop", !request.stop.empty()},
+      {"echo", request.prompt_only},
       {"structured_output", request.structured_output.has_value()},
       {"bad_words", !request.bad_words.empty() || !p.banned_sequences.empty()},
       {"repetition_detection", request.repetition_detection.has_value()},

@@ -105,6 +105,10 @@ absl::StatusOr<json> ParseJsonObject(absl::string_view body) {
   return parsed;
 }
 
+absl::StatusOr<ordered_json> ParseOrdered(absl::string_view body) {
+  return ParseOrdered(body, "all objects");
+}
+
 absl::StatusOr<std::vector<std::string>> OrderedElements(absl::string_view body,
                                                          absl::string_view field) {
   ASSIGN_OR_RETURN(const ordered_json parsed, ParseOrdered(body, field));

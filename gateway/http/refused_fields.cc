@@ -13,7 +13,7 @@ using nlohmann::json;
 
 struct RefusedField {
   const char* name;
-  // JSON of a value that asks for nothing, beside null, false and what is empty.
+  // JSON of a value that asks for nothing, beside null and what is empty.
   const char* harmless;
   const char* why;
 };
@@ -52,8 +52,7 @@ constexpr RefusedField kRefused[] = {
 absl::Status RefuseFields(const json& body) {
   for (const RefusedField& field : kRefused) {
     const json* const value = FieldReader(body).Find(field.name);
-    if (value == nullptr || *value == json(false)) continue;
-    if ((value->is_structured() || value->is_string()) && value->empty()) continue;
+    if (value == nullptr || (value->is_structured() && value->empty())) continue;
     if (*value == json::parse(field.harmless)) continue;
     return InvalidField(field.name, absl::StrCat(field.name, " is not supported: ", field.why,
                                                  "; got ", Show(*value)));
