@@ -4,6 +4,9 @@ import dataclasses
 import pathlib
 import re
 
+from cluster import ROOT
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "docs/clients.md", ROOT / "docs/tools.md"]
 _BLOCK = re.compile(r"^<!-- run(?:: (?P<model>\S+))? -->\n```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -17,6 +20,10 @@ class Block:
     def at(self, http: str, grpc: str) -> str:
         """The code with a test's server in the place of the default one."""
         return self.code.replace("localhost:8080", http).replace("localhost:50051", grpc)
+
+
+def all_blocks() -> list[Block]:
+    return [block for document in DOCUMENTS for block in blocks(document)]
 
 
 def blocks(path: pathlib.Path) -> list[Block]:

@@ -7,10 +7,9 @@ import pytest
 
 import node_project
 from cluster import ROOT
-from fenced_blocks import blocks
+from fenced_blocks import all_blocks
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "docs/clients.md"]
-BLOCKS = [block for document in DOCUMENTS for block in blocks(document) if "grpcurl" not in block.code]
+BLOCKS = [block for block in all_blocks() if "grpcurl" not in block.code]
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,11 @@ import subprocess
 
 import pytest
 
-from cluster import BUILD, ROOT
-from fenced_blocks import blocks
+from cluster import BUILD
+from fenced_blocks import all_blocks
 
 HERE = pathlib.Path(__file__).parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "docs/clients.md"]
-BLOCKS = [block for document in DOCUMENTS for block in blocks(document) if "grpcurl" in block.code]
+BLOCKS = [block for block in all_blocks() if "grpcurl" in block.code]
 
 
 @pytest.fixture(scope="module")

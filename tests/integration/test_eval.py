@@ -5,6 +5,7 @@ import math
 import subprocess
 import xml.etree.ElementTree
 
+import jsonschema
 import pytest
 
 from cluster import binary
@@ -72,6 +73,10 @@ def test_json_with_the_schema(evaluate, tmp_path):
     text, report, _ = evaluate("json", f"--schemas={tmp_path}/schemas.jsonl", "--repeats=3", "--max_tokens=100")
     assert "constrained to the schema by the server" in text
     assert {case["outcome"] for case in report["cases"]} <= {"valid", "length"}
+    schemas = {entry["name"]: entry["schema"] for entry in SCHEMAS}
+    for case in report["cases"]:
+        if case["outcome"] == "valid":
+            jsonschema.Draft202012Validator(schemas[case["name"]]).validate(json.loads(case["answer"]))
     assert sum(entry["valid"] for entry in report["schemas"]) >= 3
 
 
