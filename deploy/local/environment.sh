@@ -4,6 +4,7 @@
 QUARTET_ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 QUARTET_CACHE=${QUARTET_CACHE:-$HOME/.cache/quartet}
 QUARTET_MODELS=$QUARTET_CACHE/models
+QUARTET_LIBRARIES=$QUARTET_CACHE/libraries
 QUARTET_VENV=$QUARTET_CACHE/venv
 QUARTET_RUN=${QUARTET_RUN:-$QUARTET_CACHE/run}
 QUARTET_BUILD=${QUARTET_BUILD:-$QUARTET_ROOT/build/release}
@@ -30,6 +31,11 @@ quietly() {
     tail -n 40 "$log" >&2
     fail "failed: $* (whole output: $log)"
   fi
+}
+
+# is_configured FOLDER: whether CMake has written it since the libraries were last built.
+is_configured() {
+  [[ -f $1/build.ninja && ! $QUARTET_LIBRARIES/xgrammar/stamp -nt $1/build.ninja ]]
 }
 
 # server_pid: prints the process id of the server that deploy/local/up started, if it still runs.

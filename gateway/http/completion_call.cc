@@ -2,25 +2,24 @@
 
 #include <algorithm>
 #include <iterator>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "gateway/http/random_id.h"
 #include "gateway/http/sse.h"
 
 namespace quartet::gateway::http {
 namespace {
 
-std::string DrawId() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  return absl::StrFormat("%016x%016x", generator(), generator());
+DeltaEvent NoText(uint32_t index) {
+  DeltaEvent delta;
+  delta.index = index;
+  return delta;
 }
 
 }  // namespace
-
 // Carries one generation's events from the gateway's loop to the exchange's strand.
 class CompletionCall::PromptSink : public GenerationSink {
  public:
@@ -69,10 +68,14 @@ CompletionCall::CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> e
   shape_.metadata_json = request.metadata_json;
   const bool named = !request.request_id.empty();
   shape_.id =
-      absl::StrCat(request.chat ? "chatcmpl-" : "cmpl-", named ? request.request_id : DrawId());
+      absl::StrCat(request.chat ? "chatcmpl-" : "cmpl-", named ? request.request_id : RandomId(""));
   request_id_ = named ? request.request_id : shape_.id;
   shape_.created = absl::ToUnixSeconds(absl::Now());
   for (uint32_t i = 0; i < answers_.size(); ++i) answers_[i].content.index = i;
+  shape_.calls = ToolCallShape::Of(request.tools);
+  if (shape_.calls.enabled) {
+    parsers_.assign(answers_.size(), ToolCallParser(ParserOptions(request.tools)));
+  }
 }
 
 void CompletionCall::Start(Gateway* gateway, std::shared_ptr<HttpExchange> exchange,
@@ -181,7 +184,48 @@ void CompletionCall::WriteDelta(const DeltaEvent& delta) {
   exchange_->Write(scratch_);
 }
 
+void CompletionCall::WriteGathered(uint32_t index) {
+  DeltaEvent& sum = answers_[index].content;
+  if (sum.tokens.empty() && sum.text.empty()) return;
+  WriteDelta(std::exchange(sum, NoText(index)));
+}
+
 void CompletionCall::OnDelta(DeltaEvent delta) {
+  if (parsers_.empty()) return PassOn(std::move(delta));
+  std::vector<ToolCallPart> parts = parsers_[delta.index].Feed(delta.text);
+  PassOn(std::move(delta), std::move(parts));
+}
+
+void CompletionCall::PassOn(DeltaEvent delta, std::vector<ToolCallPart> parts) {
+  delta.text.clear();
+  // The tokens go with the first part, or alone.
+  if (parts.empty()) return PassOn(std::move(delta));
+  for (ToolCallPart& part : parts) {
+    DeltaEvent piece = std::exchange(delta, NoText(delta.index));
+    if (part.kind == ToolCallPart::Kind::kContent) {
+      piece.text = std::move(part.text);
+      PassOn(std::move(piece));
+    } else {
+      PassOnCall(std::move(piece), std::move(part));
+    }
+  }
+}
+
+void CompletionCall::PassOnCall(DeltaEvent delta, ToolCallPart part) {
+  std::vector<ToolCall>& calls = answers_[delta.index].tool_calls;
+  const bool begins = part.kind == ToolCallPart::Kind::kCall;
+  if (begins) calls.push_back({RandomId("call_"), part.text, ""});
+  if (stream_) {
+    WriteGathered(delta.index);
+    progress_[delta.index].num_tokens += static_cast<uint32_t>(delta.tokens.size());
+    return exchange_->Write(
+        SseEvent(CallChunk(shape_, delta, part, calls.back().id, Extras(delta.index))));
+  }
+  if (!begins) calls.back().arguments_json += part.text;
+  PassOn(std::move(delta));
+}
+
+void CompletionCall::PassOn(DeltaEvent delta) {
   if (stream_) {
     if (stream_interval_ > 1 && !Gather(&delta)) return;
     return WriteDelta(delta);
@@ -203,10 +247,17 @@ void CompletionCall::OnFinished(FinishedEvent finished) {
   }
   Answer& answer = answers_[finished.index];
   answer.finished = std::move(finished);
-  if (!stream_) return;
-  if (!answer.content.tokens.empty() || !answer.content.text.empty()) WriteDelta(answer.content);
   const uint32_t index = answer.finished.index;
-  exchange_->Write(SseEvent(FinishChunk(shape_, answer.finished, Extras(index))));
+  if (!parsers_.empty()) {
+    PassOn(NoText(index), parsers_[index].Finish());
+    // The call was the end, not a string that the client gave.
+    if (answer.finished.stop_string == std::string(kToolCallEnd))
+      answer.finished.stop_string.reset();
+  }
+  if (!stream_) return;
+  WriteGathered(index);
+  const bool made_calls = !answer.tool_calls.empty();
+  exchange_->Write(SseEvent(FinishChunk(shape_, answer.finished, Extras(index), made_calls)));
 }
 
 void CompletionCall::OnUsage(const UsageEvent& usage) {

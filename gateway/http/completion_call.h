@@ -15,6 +15,7 @@
 #include "gateway/http/exchange.h"
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
+#include "gateway/tool_call_parser.h"
 
 namespace quartet::gateway::http {
 
@@ -40,9 +41,16 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   void OnEvent(size_t prompt, GenerationEvent event);
   void OnStarted(size_t prompt, StartedEvent started);
   void OnDelta(DeltaEvent delta);
+  // Text, and with it what the delta says of tokens.
+  void PassOn(DeltaEvent delta);
+  // What an answer's parser made of the delta's text.
+  void PassOn(DeltaEvent delta, std::vector<ToolCallPart> parts);
+  void PassOnCall(DeltaEvent delta, ToolCallPart part);
   // Gathers deltas until they have stream_interval tokens; returns whether `delta`, then all that
   // was gathered, is to be sent.
   bool Gather(DeltaEvent* delta);
+  // Sends what was gathered.
+  void WriteGathered(uint32_t index);
   void WriteDelta(const DeltaEvent& delta);
   void OnFinished(FinishedEvent finished);
   // What the answer's next chunk carries beside its text. The result points into extra_usage_.
@@ -66,6 +74,7 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   ResponseShape shape_;
   std::vector<Gateway::RequestHandle> handles_;
   std::vector<Answer> answers_;
+  std::vector<ToolCallParser> parsers_;  // Empty, or one an answer.
   std::vector<PromptFacts> prompts_;
   // For the chunks of a stream that say more than its text; one entry an answer.
   struct Progress {

@@ -105,6 +105,14 @@ absl::StatusOr<json> ParseJsonObject(absl::string_view body) {
   return parsed;
 }
 
+absl::StatusOr<ordered_json> ParseOrdered(absl::string_view body) {
+  if (OutlineOf(body).num_fields > kMaxOrderedFields) {
+    return InvalidField("", absl::StrCat("The body may have at most ", kMaxOrderedFields,
+                                         " fields in all its objects together"));
+  }
+  return ParseOrdered(body, "");
+}
+
 absl::StatusOr<std::vector<std::string>> OrderedElements(absl::string_view body,
                                                          absl::string_view field) {
   ASSIGN_OR_RETURN(const ordered_json parsed, ParseOrdered(body, field));

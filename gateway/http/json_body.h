@@ -18,6 +18,10 @@ namespace quartet::gateway::http {
 // UTF-8, not JSON, nested deeper than 100, or not an object.
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view body);
 
+// The same body with all fields in the client's order. Returns INVALID_ARGUMENT if it has too many
+// for that. REQUIRES: ParseJsonObject took the body.
+absl::StatusOr<nlohmann::ordered_json> ParseOrdered(absl::string_view body);
+
 // The elements of the array `field` of the same body, each as JSON text with its keys in the
 // client's order. Empty if there is no such field. REQUIRES: ParseJsonObject took the body.
 absl::StatusOr<std::vector<std::string>> OrderedElements(absl::string_view body,

@@ -109,6 +109,14 @@ absl::Status ReadChatLogprobs(const FieldReader& fields, OpenAiRequest* request,
   return absl::OkStatus();
 }
 
+absl::Status ApplyTools(const ToolUse& tools, GenerationRequest* generation) {
+  ASSIGN_OR_RETURN(generation->structured_output,
+                   ConstrainToTools(tools, generation->structured_output));
+  const std::string stop = StopAfterCall(tools);
+  if (!stop.empty()) generation->stop.push_back(stop);
+  return absl::OkStatus();
+}
+
 // With the whole body read: what depends on several fields.
 void Settle(OpenAiRequest* request, GenerationRequest* generation) {
   request->echo = generation->echo;
@@ -196,13 +204,16 @@ absl::StatusOr<OpenAiRequest> ParseChatCompletion(absl::string_view text) {
   OpenAiRequest request;
   request.chat = true;
   GenerationRequest generation;
-  ASSIGN_OR_RETURN(generation.prompt, ReadChat(body, text));
+  ASSIGN_OR_RETURN(ChatPrompt chat, ReadChat(body, text));
+  ASSIGN_OR_RETURN(request.tools, ReadTools(body, text, &chat.tools_json));
+  generation.prompt = std::move(chat);
   RETURN_IF_ERROR(ReadCommonFields(body, &request, &generation));
   std::optional<uint32_t>& max_tokens = generation.sampling.max_tokens;
   RETURN_IF_ERROR(fields.Read("max_tokens", 1, kMaxTokens, &max_tokens));
   RETURN_IF_ERROR(fields.Read("max_completion_tokens", 1, kMaxTokens, &max_tokens));
   RETURN_IF_ERROR(ReadChatLogprobs(fields, &request, &generation));
   RETURN_IF_ERROR(ReadStructuredOutput(body, text, &generation.structured_output));
+  RETURN_IF_ERROR(ApplyTools(request.tools, &generation));
   RETURN_IF_ERROR(ReadChatEcho(fields, &generation));
   RETURN_IF_ERROR(ReadTemplateHints(fields, &std::get<ChatPrompt>(generation.prompt)));
   RETURN_IF_ERROR(CheckPrediction(fields));

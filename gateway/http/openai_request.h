@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "gateway/generation_types.h"
+#include "gateway/http/tool_request.h"
 
 namespace quartet::gateway::http {
 
@@ -37,6 +38,8 @@ struct OpenAiRequest {
   bool tokens_as_ids = false;
   // Answers to each prompt.
   uint32_t n = 1;
+  // Chat only: the calls that answers are read for.
+  ToolUse tools;
   // The client's own name for the request, or empty.
   std::string request_id;
   // Who the request is for if nothing else says whose it is: safety_identifier or user.

@@ -33,6 +33,12 @@ json Reason(FinishReason reason) {
   return nullptr;
 }
 
+// The reason of an answer that may have made tool calls.
+json Reason(const ResponseShape& shape, FinishReason reason, bool made_calls) {
+  const bool ended_with_calls = made_calls && reason == FinishReason::kStop;
+  return ended_with_calls ? json(FinishReasonOfCalls(shape.calls)) : Reason(reason);
+}
+
 json Logprobs(const ResponseShape& shape, const DeltaEvent& delta) {
   if (!shape.logprobs) return nullptr;
   if (shape.chat) return ChatLogprobs(delta, shape.tokens_as_ids);
@@ -104,6 +110,15 @@ std::string ChunkOf(const ResponseShape& shape, json choice, const ChunkExtras& 
   return Dump(chunk);
 }
 
+// A chunk with what `delta` says of tokens beside the text that `choice` has.
+std::string DeltaChunkOf(const ResponseShape& shape, const DeltaEvent& delta, json choice,
+                         const ChunkExtras& extras) {
+  choice["logprobs"] = Logprobs(shape, delta);
+  choice["finish_reason"] = nullptr;
+  if (shape.token_ids) choice["token_ids"] = Ids(delta);
+  return ChunkOf(shape, std::move(choice), extras);
+}
+
 struct HttpError {
   int http_status;
   const char* type;
@@ -160,11 +175,12 @@ std::string ResponseBody(const ResponseShape& shape, const std::vector<Answer>& 
     if (shape.chat) {
       choice["message"] = {
           {"role", "assistant"}, {"content", answer.content.text}, {"refusal", nullptr}};
+      AddToolCalls(shape.calls, answer.tool_calls, &choice["message"]);
     } else {
       choice["text"] = answer.content.text;
     }
     choice["logprobs"] = Logprobs(shape, answer.content);
-    choice["finish_reason"] = Reason(answer.finished.reason);
+    choice["finish_reason"] = Reason(shape, answer.finished.reason, !answer.tool_calls.empty());
     choice["stop_reason"] = StopReason(answer.finished);
     if (shape.token_ids) choice["token_ids"] = Ids(answer.content);
     // Where vLLM puts what it tells of prompts.
@@ -181,9 +197,11 @@ std::string ResponseBody(const ResponseShape& shape, const std::vector<Answer>& 
 }
 
 std::string RoleChunk(const ResponseShape& shape, uint32_t index, const ChunkExtras& extras) {
+  // With tools there may be no content.
+  const json content = shape.calls.enabled ? json() : json("");
   return ChunkOf(shape,
                  {{"index", index},
-                  {"delta", {{"role", "assistant"}, {"content", ""}}},
+                  {"delta", {{"role", "assistant"}, {"content", content}}},
                   {"logprobs", nullptr},
                   {"finish_reason", nullptr}},
                  extras);
@@ -207,14 +225,17 @@ std::string DeltaChunk(const ResponseShape& shape, const DeltaEvent& delta,
   } else {
     choice["text"] = delta.text;
   }
-  choice["logprobs"] = Logprobs(shape, delta);
-  choice["finish_reason"] = nullptr;
-  if (shape.token_ids) choice["token_ids"] = Ids(delta);
-  return ChunkOf(shape, std::move(choice), extras);
+  return DeltaChunkOf(shape, delta, std::move(choice), extras);
+}
+
+std::string CallChunk(const ResponseShape& shape, const DeltaEvent& delta, const ToolCallPart& part,
+                      const std::string& id, const ChunkExtras& extras) {
+  json choice = {{"index", delta.index}, {"delta", ToolCallDelta(shape.calls, part, id)}};
+  return DeltaChunkOf(shape, delta, std::move(choice), extras);
 }
 
 std::string FinishChunk(const ResponseShape& shape, const FinishedEvent& finished,
-                        const ChunkExtras& extras) {
+                        const ChunkExtras& extras, bool made_calls) {
   json choice = {{"index", finished.index}};
   if (shape.chat) {
     choice["delta"] = json::object();
@@ -222,7 +243,7 @@ std::string FinishChunk(const ResponseShape& shape, const FinishedEvent& finishe
     choice["text"] = "";
   }
   choice["logprobs"] = nullptr;
-  choice["finish_reason"] = Reason(finished.reason);
+  choice["finish_reason"] = Reason(shape, finished.reason, made_calls);
   choice["stop_reason"] = StopReason(finished);
   return ChunkOf(shape, std::move(choice), extras);
 }

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "gateway/generation_types.h"
 #include "gateway/http/exchange.h"
+#include "gateway/http/tool_call_json.h"
 
 namespace quartet::gateway::http {
 
@@ -22,6 +23,8 @@ struct ResponseShape {
   bool prompt_logprobs = false;
   // Chunks carry "usage": null, because a chunk with the usage will follow.
   bool include_usage = false;
+  // Chat only.
+  ToolCallShape calls;
   // Chunks are padded.
   bool obfuscate = false;
   // Token ids are shown, also in the place of the tokens' texts in log-probabilities.
@@ -41,6 +44,8 @@ struct ResponseShape {
 struct Answer {
   DeltaEvent content;  // Its index is the answer's place among all of the response.
   FinishedEvent finished;
+  // The calls that its text made, which `content` is without.
+  std::vector<ToolCall> tool_calls;
 };
 
 // What is told of a prompt.
@@ -68,8 +73,11 @@ std::string RoleChunk(const ResponseShape& shape, uint32_t index, const ChunkExt
 bool HasContent(const ResponseShape& shape, const DeltaEvent& delta);
 std::string DeltaChunk(const ResponseShape& shape, const DeltaEvent& delta,
                        const ChunkExtras& extras = {});
+// Chat only: a chunk with a piece of the call `id` in the place of the delta's text.
+std::string CallChunk(const ResponseShape& shape, const DeltaEvent& delta, const ToolCallPart& part,
+                      const std::string& id, const ChunkExtras& extras = {});
 std::string FinishChunk(const ResponseShape& shape, const FinishedEvent& finished,
-                        const ChunkExtras& extras = {});
+                        const ChunkExtras& extras = {}, bool made_calls = false);
 std::string UsageChunk(const ResponseShape& shape, const UsageEvent& usage);
 
 // {"error": {...}} for `status`.

@@ -8,12 +8,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "common/version.h"
 #include "gateway/http/completion_call.h"
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
+#include "gateway/http/openapi.h"
+#include "gateway/http/responses_call.h"
+#include "gateway/http/responses_request.h"
 #include "gateway/http/tokenize_call.h"
 #include "gateway/request_error.h"
 #include "gateway/request_validation.h"
@@ -24,7 +26,8 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-constexpr char kModelPrefix[] = "/v1/models/";
+constexpr char kModelPath[] = "/v1/models/{model}";
+constexpr char kResponsePath[] = "/v1/responses/{response_id}";
 constexpr char kInvalidRequest[] = "invalid_request_error";
 
 HttpResponse Json(int status, const json& body) {
@@ -80,6 +83,27 @@ std::string PercentDecode(absl::string_view text) {
   return out;
 }
 
+// Whether `path` is that of a route, which may end with a parameter: "/v1/models/{model}". Names of
+// models may have slashes, as they are or as %2F.
+bool PathFits(absl::string_view pattern, absl::string_view path) {
+  const size_t parameter = pattern.find('{');
+  if (parameter == absl::string_view::npos) return path == pattern;
+  return path.size() > parameter && absl::StartsWith(path, pattern.substr(0, parameter));
+}
+
+// What the parameter at the end of `path` is, if it is one of those of `pattern`.
+std::string PathParameter(absl::string_view pattern, absl::string_view path) {
+  return PercentDecode(path.substr(pattern.find('{')));
+}
+
+absl::Status NoSuchResponse(const std::string& id) {
+  return WithField(
+      absl::NotFoundError(absl::StrCat("There is no response with the id '", id,
+                                       "': it was not stored, was deleted, was pushed out by newer "
+                                       "ones, or belongs to another client")),
+      "response_id", "response_not_found");
+}
+
 }  // namespace
 
 // What one path answers.
@@ -96,8 +120,18 @@ struct Routes::Route {
          [](Routes& r, Exchange e) { r.Complete(std::move(e), /*chat=*/false); }},
         {"/v1/chat/completions", "POST", "chat completions, plain or streamed",
          [](Routes& r, Exchange e) { r.Complete(std::move(e), /*chat=*/true); }},
+        {"/v1/responses", "POST", "OpenAI's Responses, plain or streamed",
+         [](Routes& r, Exchange e) { r.CreateResponse(std::move(e)); }},
+        {kResponsePath, "GET", "a response made before",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.GetResponse(e->request())); }},
+        {kResponsePath, "DELETE", "forgets it",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.DeleteResponse(e->request())); }},
         {"/v1/models", "GET", "the served models",
          [](Routes& r, Exchange e) { r.Respond(*e, r.Models()); }},
+        {kModelPath, "GET", "one of them",
+         [](Routes& r, Exchange e) {
+           r.Respond(*e, r.Model(PathParameter(kModelPath, e->request().path)));
+         }},
         {"/tokenize", "POST", "text or messages to token ids",
          [](Routes& r, Exchange e) {
            TokenizeCall(r.gateway_, std::move(e), r.Responder()).Tokenize();
@@ -112,6 +146,8 @@ struct Routes::Route {
          [](Routes& r, Exchange e) { r.Respond(*e, r.Version()); }},
         {"/metrics", "GET", "counters and timings for Prometheus",
          [](Routes& r, Exchange e) { r.Respond(*e, r.MetricsPage()); }},
+        {"/openapi.json", "GET", "all this for programs: OpenAPI 3.1",
+         [](Routes& r, Exchange e) { r.Respond(*e, JsonText(OpenApiJson())); }},
         {"/", "GET", "this page", [](Routes& r, Exchange e) { r.Respond(*e, r.Home()); }},
     };
     return *routes;
@@ -123,19 +159,25 @@ Routes::Routes(Gateway* gateway, Metrics* metrics)
 
 void Routes::Handle(std::shared_ptr<HttpExchange> exchange) {
   const HttpRequest& request = exchange->request();
-  const bool is_get = request.method == "GET" || request.method == "HEAD";
+  const std::string method = request.method == "HEAD" ? "GET" : request.method;
+  std::vector<std::string> allowed;
   for (const Route& route : Route::All()) {
-    if (request.path != route.path) continue;
-    const bool fits =
-        is_get ? absl::string_view(route.method) == "GET" : request.method == route.method;
-    if (!fits) return Respond(*exchange, WrongMethod(request, route.method));
-    return route.run(*this, std::move(exchange));
+    if (!PathFits(route.path, request.path)) continue;
+    if (method == route.method) return route.run(*this, std::move(exchange));
+    allowed.emplace_back(route.method);
   }
-  if (absl::StartsWith(request.path, kModelPrefix)) {
-    if (!is_get) return Respond(*exchange, WrongMethod(request, "GET"));
-    return Respond(*exchange, Model(PercentDecode(absl::StripPrefix(request.path, kModelPrefix))));
+  if (!allowed.empty()) {
+    return Respond(*exchange, WrongMethod(request, absl::StrJoin(allowed, ", ")));
   }
   Respond(*exchange, UnknownPath(request));
+}
+
+std::vector<std::string> Routes::Endpoints() {
+  std::vector<std::string> endpoints;
+  for (const Route& route : Route::All()) {
+    endpoints.push_back(absl::StrCat(route.method, " ", route.path));
+  }
+  return endpoints;
 }
 
 HttpResponse Routes::Refuse(int status, const std::string& message) {
@@ -148,12 +190,12 @@ HttpResponse Routes::Refuse(int status, const std::string& message) {
 }
 
 void Routes::Respond(HttpExchange& exchange, HttpResponse response) const {
-  const std::string& path = exchange.request().path;
   // Paths that nobody serves would make as many series as clients have ideas.
   const auto& routes = Route::All();
-  const bool known = std::any_of(routes.begin(), routes.end(),
-                                 [&](const Route& route) { return path == route.path; });
-  metrics_->ObserveHttp(known ? path : "other", response.status);
+  const auto route = std::find_if(routes.begin(), routes.end(), [&](const Route& candidate) {
+    return PathFits(candidate.path, exchange.request().path);
+  });
+  metrics_->ObserveHttp(route == routes.end() ? "other" : route->path, response.status);
   exchange.Respond(std::move(response));
 }
 
@@ -181,6 +223,42 @@ void Routes::Complete(std::shared_ptr<HttpExchange> exchange, bool chat) {
                         });
 }
 
+void Routes::CreateResponse(std::shared_ptr<HttpExchange> exchange) {
+  const std::string body = std::move(exchange->request().body);
+  const std::string tenant =
+      TenantOf(exchange->request().x_tenant, exchange->request().authorization);
+  const auto lookup = [&](const std::string& id) -> absl::StatusOr<std::string> {
+    const auto stored = responses_.Get(id, tenant);
+    if (stored != nullptr) return stored->messages_json;
+    return WithField(NoSuchResponse(id), "previous_response_id", "previous_response_not_found");
+  };
+  const std::string id = exchange->request().x_request_id;
+  absl::Status status = CheckRequestId(id);
+  absl::StatusOr<ResponsesRequest> request = ParseResponses(body, lookup);
+  status.Update(request.status());
+  if (!status.ok()) return Respond(*exchange, ErrorResponse(status));
+  request->chat.request_id = id;
+  request->chat.prompts.front().tenant = tenant.empty() ? request->chat.end_user : tenant;
+  ResponsesCall::Start(gateway_, &responses_, exchange, *std::move(request),
+                       [metrics = metrics_, path = exchange->request().path](int status) {
+                         metrics->ObserveHttp(path, status);
+                       });
+}
+
+HttpResponse Routes::GetResponse(const HttpRequest& request) const {
+  const std::string id = PathParameter(kResponsePath, request.path);
+  const auto stored = responses_.Get(id, TenantOf(request.x_tenant, request.authorization));
+  return stored == nullptr ? ErrorResponse(NoSuchResponse(id)) : JsonText(stored->body);
+}
+
+HttpResponse Routes::DeleteResponse(const HttpRequest& request) {
+  const std::string id = PathParameter(kResponsePath, request.path);
+  if (!responses_.Delete(id, TenantOf(request.x_tenant, request.authorization))) {
+    return ErrorResponse(NoSuchResponse(id));
+  }
+  return Json(200, {{"id", id}, {"object", "response"}, {"deleted", true}});
+}
+
 TokenizeCall::Respond Routes::Responder() {
   return [this](HttpExchange& exchange, HttpResponse response) {
     Respond(exchange, std::move(response));
@@ -202,9 +280,9 @@ HttpResponse Routes::Home() const {
                   state->serving ? "serving" : absl::StrCat("not serving: ", state->reason),
                   "\n\nEndpoints:\n");
   for (const Route& route : Route::All()) {
-    absl::StrAppend(&response.body, "  ", route.method, std::string(route.method[0] == 'G', ' '),
+    absl::StrAppend(&response.body, "  ", route.method, std::string(7 - strlen(route.method), ' '),
                     " ", route.path,
-                    std::string(24 - std::min<size_t>(23, strlen(route.path)), ' '), route.what,
+                    std::string(28 - std::min<size_t>(27, strlen(route.path)), ' '), route.what,
                     "\n");
   }
   return response;

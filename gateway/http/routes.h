@@ -3,9 +3,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gateway/gateway.h"
 #include "gateway/http/exchange.h"
+#include "gateway/http/response_store.h"
 #include "gateway/http/tokenize_call.h"
 #include "gateway/metrics.h"
 
@@ -19,9 +21,15 @@ class Routes : public HttpHandler {
   void Handle(std::shared_ptr<HttpExchange> exchange) override;
   HttpResponse Refuse(int status, const std::string& message) override;
 
+  // "GET /v1/models" and so on: all that there is.
+  static std::vector<std::string> Endpoints();
+
  private:
   struct Route;
   void Complete(std::shared_ptr<HttpExchange> exchange, bool chat);
+  void CreateResponse(std::shared_ptr<HttpExchange> exchange);
+  HttpResponse GetResponse(const HttpRequest& request) const;
+  HttpResponse DeleteResponse(const HttpRequest& request);
   // Respond, for calls that answer later.
   TokenizeCall::Respond Responder();
   HttpResponse Home() const;
@@ -35,6 +43,7 @@ class Routes : public HttpHandler {
 
   Gateway* const gateway_;
   Metrics* const metrics_;
+  ResponseStore responses_;
   const int64_t created_;  // Seconds since 1970 at which this began to serve.
 };
 

@@ -8,6 +8,7 @@
 #include "gateway/http/json_body.h"
 #include "gateway/http/logprobs_json.h"
 #include "gateway/http/openai_response.h"
+#include "gateway/http/tool_request.h"
 #include "gateway/request_error.h"
 
 namespace quartet::gateway::http {
@@ -36,7 +37,9 @@ absl::StatusOr<TokenizeRequest> ParseTokenize(const std::string& text) {
     return InvalidField("prompt", "give either prompt or messages, not both");
   }
   if (chat) {
-    ASSIGN_OR_RETURN(request.prompt, ReadChat(body, text));
+    ASSIGN_OR_RETURN(ChatPrompt chat, ReadChat(body, text));
+    RETURN_IF_ERROR(ReadTools(body, text, &chat.tools_json).status());
+    request.prompt = std::move(chat);
     return request;
   }
   if (fields.Find("prompt") == nullptr) {
