@@ -76,6 +76,8 @@ constexpr BadField kBadCommon[] = {
      "structured_outputs.whitespace_pattern", "other patterns are not supported, got \"x\""},
     {R"("guided_choice": ["a"], "response_format": {"type": "json_object"})", "guided_choice",
      "both response_format and guided_choice"},
+    {R"("guided_choice": [])", "guided_choice", "must not be empty"},
+    {R"("structured_outputs": {"regex": ""})", "structured_outputs.regex", "must not be empty"},
     {R"("guided_regex": "a", "guided_decoding_backend": "magic")", "guided_decoding_backend",
      "got \"magic\""},
     {R"("truncate_prompt_tokens": 0)", "truncate_prompt_tokens", "-1 or at least 1, got 0"},
