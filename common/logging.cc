@@ -30,6 +30,15 @@ bool NeedsQuotes(absl::string_view value) {
 
 void SetLogProcessName(absl::string_view name) { ProcessName() = std::string(name); }
 
+absl::StatusOr<LogLevel> ParseLogLevel(absl::string_view name) {
+  if (name == "debug") return LogLevel::kDebug;
+  if (name == "info") return LogLevel::kInfo;
+  if (name == "warning") return LogLevel::kWarning;
+  if (name == "error") return LogLevel::kError;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--log_level must be debug, info, warning or error, got '", name, "'"));
+}
+
 void SetLogLevel(LogLevel level) { g_level.store(level, std::memory_order_relaxed); }
 
 void Log(LogLevel level, absl::string_view message, std::initializer_list<LogField> fields) {

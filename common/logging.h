@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
@@ -24,6 +25,8 @@ struct LogField {
 void SetLogProcessName(absl::string_view name);
 // Lines below `level` are dropped. Default: kInfo.
 void SetLogLevel(LogLevel level);
+// The value of a --log_level flag: "debug", "info", "warning" or "error"; else INVALID_ARGUMENT.
+absl::StatusOr<LogLevel> ParseLogLevel(absl::string_view name);
 
 void Log(LogLevel level, absl::string_view message, std::initializer_list<LogField> fields = {});
 

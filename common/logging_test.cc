@@ -36,5 +36,12 @@ TEST(LoggingTest, LinesBelowTheLevelAreDropped) {
   SetLogLevel(LogLevel::kInfo);
 }
 
+TEST(LoggingTest, LevelsAreReadByName) {
+  EXPECT_EQ(*ParseLogLevel("warning"), LogLevel::kWarning);
+  const absl::Status unknown = ParseLogLevel("loud").status();
+  EXPECT_EQ(unknown.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(unknown.message().find("got 'loud'"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace quartet::common

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/logging.h"
+#include "gateway/repetition.h"
 #include "gateway/utf8.h"
 
 namespace quartet::gateway {
@@ -165,14 +166,30 @@ void Choice::OnSequenceNews(SequenceNews news) {
     worker_finish_ = {index_, news.finish_reason, std::nullopt, news.stop_token_id};
     backlog_.last = true;
   }
+  Receive(std::move(news));
+  if (!decode_busy_) DecodeMore();
+}
+
+void Choice::Receive(SequenceNews news) {
+  const size_t num_before = received_ids_.size();
   received_ids_.insert(received_ids_.end(), news.token_ids.begin(), news.token_ids.end());
+  const auto& detection = prepared_->request.repetition_detection;
+  const size_t end =
+      detection.has_value() ? FirstRepetition(received_ids_, num_before, *detection) : 0;
+  if (end != 0) {
+    received_ids_.resize(end);
+    news.token_ids.resize(end - num_before);
+    if (news.logprobs.size() > news.token_ids.size()) news.logprobs.resize(news.token_ids.size());
+    if (sequence_id_ != 0) router_->Cancel(std::exchange(sequence_id_, 0));
+    worker_finish_ = {index_, FinishReason::kStop, std::nullopt, std::nullopt, true};
+    backlog_.last = true;
+  }
   backlog_.ids.insert(backlog_.ids.end(), news.token_ids.begin(), news.token_ids.end());
   for (PositionLogprobs& position : news.logprobs) backlog_.logprobs.push_back(std::move(position));
   if (!news.prompt_logprobs.empty()) {
     prompt_logprobs_received_ = true;
     backlog_.prompt_logprobs = std::move(news.prompt_logprobs);
   }
-  if (!decode_busy_) DecodeMore();
 }
 
 void Choice::DecodeMore() {
@@ -180,8 +197,9 @@ void Choice::DecodeMore() {
   decoding_ = std::exchange(backlog_, Batch());
   DecodeItem item;
   item.ids = decoding_.ids;
-  // The id that ended the answer is no part of its text.
-  if (decoding_.last && worker_finish_.stop_token_id.has_value() && !item.ids.empty()) {
+  // The id that ended the answer is no part of its text, unless the client wants it.
+  if (decoding_.last && worker_finish_.stop_token_id.has_value() && !item.ids.empty() &&
+      !prepared_->request.include_stop_in_output) {
     item.ids.pop_back();
   }
   item.pending = std::exchange(pending_, std::string());
@@ -219,6 +237,7 @@ void Choice::OnDecoded(absl::StatusOr<DecodeResult> result) {
   if (matcher_.match().has_value()) {
     const StopMatch match = *matcher_.match();
     CutAtMatch(match);
+    if (prepared_->request.include_stop_in_output) text += matcher_.stop(match.stop_index);
     EmitDelta(std::move(text), /*all=*/true, std::move(prompt_logprobs));
     return Finish({index_, FinishReason::kStop, matcher_.stop(match.stop_index), std::nullopt});
   }
@@ -258,6 +277,7 @@ void Choice::CutAtMatch(const StopMatch& match) {
   keep = std::min(keep + 1, held_.size());
   num_tokens_ -= static_cast<uint32_t>(held_.size() - keep);
   held_.resize(keep);
+  if (prepared_->request.include_stop_in_output) return;
   for (HeldToken& held : held_) held.token.hidden |= held.begin >= match.begin;
 }
 

@@ -12,24 +12,11 @@
 #include "gateway/decode_batcher.h"
 #include "gateway/event_loop.h"
 #include "gateway/generation_types.h"
+#include "gateway/prepared_request.h"
 #include "gateway/router.h"
 #include "gateway/stop_string_matcher.h"
 
 namespace quartet::gateway {
-
-// A request whose prompt has become ids: what all its answers share.
-struct PreparedRequest {
-  // Seed and max_tokens are set.
-  GenerationRequest request;
-  std::shared_ptr<const TokenIds> prompt_ids;
-  std::vector<uint32_t> eos_token_ids;
-  // With echo: what stands before each answer.
-  std::string echo_text;
-  // With echo and prompt_logprobs: the prompt's tokens, without their log-probabilities.
-  std::vector<PromptToken> prompt_tokens;
-  // On the loop's clock.
-  absl::Time deadline = absl::InfiniteFuture();
-};
 
 // Hears what happens to an answer. Called on the gateway's loop.
 class ChoiceOwner {
@@ -68,6 +55,8 @@ class Choice : public SequenceListener, public std::enable_shared_from_this<Choi
   uint32_t index() const { return index_; }
   // Tokens that have been passed on or counted.
   uint32_t num_tokens() const { return num_tokens_; }
+  // What group the answer comes from; empty ids while none has it.
+  const Placement& placement() const { return placement_; }
 
   void OnSequenceNews(SequenceNews news) override;
   void OnSequenceLost(const absl::Status& why) override;
@@ -100,6 +89,8 @@ class Choice : public SequenceListener, public std::enable_shared_from_this<Choi
   void OnDecoded(absl::StatusOr<DecodeResult> result);
   void HoldTokens(Batch batch, const DecodeResult& result);
   void CutAtMatch(const StopMatch& match);
+  // Takes over what the worker generated, up to where it goes round in circles.
+  void Receive(SequenceNews news);
   void EmitDelta(std::string text, bool all, std::vector<PositionLogprobs> prompt_logprobs);
   std::vector<PromptToken> PromptTokens(std::vector<PositionLogprobs> logprobs) const;
   void Finish(FinishedEvent finished);

@@ -49,14 +49,7 @@ Gateway::~Gateway() = default;
 absl::StatusOr<Gateway::RequestHandle> Gateway::Generate(GenerationRequest request,
                                                          std::shared_ptr<GenerationSink> sink) {
   const std::shared_ptr<const ServerState> now = state();
-  const auto& names = now->model_names;
-  if (!request.model.empty() && !names.empty() &&
-      std::find(names.begin(), names.end(), request.model) == names.end()) {
-    return WithField(
-        absl::NotFoundError(absl::StrCat("The model '", request.model,
-                                         "' does not exist; served: ", absl::StrJoin(names, ", "))),
-        "model", "model_not_found");
-  }
+  RETURN_IF_ERROR(CheckModel(request.model));
   if (admission_.closed()) return Admission::ClosedError();
   if (!now->serving) return absl::UnavailableError(now->reason);
   ASSIGN_OR_RETURN(Admission::Ticket ticket, admission_.Enter());
@@ -152,15 +145,51 @@ void Gateway::Detokenize(TokenIds ids, bool skip_special_tokens,
   });
 }
 
+void Gateway::TokenPieces(TokenIds ids, Tokenizer::Done<std::vector<std::string>> done) {
+  loop_->Post([this, ids = std::move(ids), done = std::move(done)]() mutable {
+    DecodeItem item;
+    item.finish = true;
+    item.piece_ids = std::move(ids);
+    decoder_.Add(std::move(item),
+                 [done = std::move(done)](absl::StatusOr<DecodeResult> result) mutable {
+                   if (!result.ok()) return done(result.status());
+                   done(std::move(result->pieces));
+                 });
+  });
+}
+
 void Gateway::ApplyChatTemplate(ChatPrompt chat, Tokenizer::Done<RenderedChat> done) {
   loop_->Post([this, chat = std::move(chat), done = std::move(done)]() mutable {
     tokenizer_->ApplyChatTemplate(std::move(chat), std::move(done));
   });
 }
 
+void Gateway::ListGroups(absl::AnyInvocable<void(std::vector<GroupState>)> done) {
+  loop_->Post([this, done = std::move(done)]() mutable {
+    std::vector<GroupState> groups;
+    for (WorkerGroup* group : router_.groups()) {
+      groups.push_back({group->address(), group->info(), group->load(), group->healthy(),
+                        group->draining(), router_.num_tokens(group)});
+    }
+    done(std::move(groups));
+  });
+}
+
 std::shared_ptr<const ServerState> Gateway::state() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return state_;
+}
+
+absl::Status Gateway::CheckModel(const std::string& name) const {
+  const std::shared_ptr<const ServerState> now = state();
+  const auto& names = now->model_names;
+  if (name.empty() || names.empty() || std::find(names.begin(), names.end(), name) != names.end()) {
+    return absl::OkStatus();
+  }
+  return WithField(
+      absl::NotFoundError(absl::StrCat("The model '", name,
+                                       "' does not exist; served: ", absl::StrJoin(names, ", "))),
+      "model", "model_not_found");
 }
 
 absl::Status Gateway::CheckServing() const {
@@ -194,6 +223,7 @@ void Gateway::UpdateState() {
     model->tokenizer_size = tokenizer_info_->vocab_size;
     model->eos_token_ids = tokenizer_info_->eos_token_ids;
     model->has_chat_template = tokenizer_info_->has_chat_template;
+    model->fill_in_middle = tokenizer_info_->fill_in_middle;
     if (next->model == nullptr || next->model->name != model->name) {
       metrics_->SetModelName(model->name);
     }

@@ -1,19 +1,14 @@
 #include "gateway/generation.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/logging.h"
+#include "gateway/fingerprint.h"
 
 namespace quartet::gateway {
-namespace {
-
-// Between two tries to have a prompt encoded while the tokenizer is away.
-constexpr absl::Duration kEncodeRetryDelay = absl::Milliseconds(100);
-
-}  // namespace
-
 Generation::Generation(const GenerationEnvironment& environment,
                        std::shared_ptr<const ModelFacts> model, GenerationRequest request,
                        uint64_t drawn_seed, Admission::Ticket ticket,
@@ -28,6 +23,9 @@ Generation::Generation(const GenerationEnvironment& environment,
   prepared_->request = std::move(request);
   if (!prepared_->request.sampling.seed) prepared_->request.sampling.seed = drawn_seed;
   prepared_->eos_token_ids = model_->eos_token_ids;
+  // It dies with this, and calls nobody then.
+  preparation_ = std::make_shared<PromptPreparation>(
+      env_.loop, env_.tokenizer, env_.decoder, model_, prepared_, arrival_ + env_.resume_timeout);
 }
 
 void Generation::Start() {
@@ -49,88 +47,43 @@ void Generation::Start() {
     self->hold_is_over_ = true;
     if (self->stage_ == Stage::kRunning) self->EmitStarted();
   });
-  Encode();
+  preparation_->Encode([this](absl::Status encoded) { OnEncoded(std::move(encoded)); });
 }
 
-void Generation::Encode() {
-  const auto on_ids = [weak = weak_from_this()](absl::StatusOr<TokenIds> ids) {
-    if (const auto self = weak.lock()) self->OnPromptIds(std::move(ids));
-  };
-  Prompt& prompt = prepared_->request.prompt;
-  if (auto* ids = std::get_if<TokenIds>(&prompt)) return OnPromptIds(std::move(*ids));
-  if (auto* text = std::get_if<std::string>(&prompt)) {
-    return env_.tokenizer->Encode(*text, /*add_special_tokens=*/true, on_ids);
-  }
-  env_.tokenizer->ApplyChatTemplate(std::get<ChatPrompt>(prompt),
-                                    [on_ids](absl::StatusOr<RenderedChat> chat) {
-                                      if (!chat.ok()) return on_ids(chat.status());
-                                      on_ids(std::move(chat->ids));
-                                    });
-}
-
-void Generation::OnPromptIds(absl::StatusOr<TokenIds> ids) {
+void Generation::OnEncoded(absl::Status status) {
   if (stage_ == Stage::kDone) return;
-  if (absl::IsUnavailable(ids.status()) && env_.loop->Now() - arrival_ < env_.resume_timeout) {
-    // The request was admitted while the tokenizer was there, and it keeps nothing between calls.
-    env_.loop->PostAfter(kEncodeRetryDelay, [weak = weak_from_this()] {
-      const auto self = weak.lock();
-      if (self != nullptr && self->stage_ != Stage::kDone) self->Encode();
-    });
-    return;
-  }
-  if (!ids.ok()) return Fail(ids.status());
-  absl::StatusOr<uint32_t> max_tokens = ResolveMaxTokens(prepared_->request, ids->size(), *model_);
+  if (!status.ok()) return Fail(std::move(status));
+  const size_t num_tokens = prepared_->prompt_ids->size();
+  absl::StatusOr<uint32_t> max_tokens = ResolveMaxTokens(prepared_->request, num_tokens, *model_);
   if (!max_tokens.ok()) return Fail(max_tokens.status());
-  const absl::Status admitted = ticket_.AddPromptTokens(ids->size());
+  const absl::Status admitted = ticket_.AddPromptTokens(num_tokens);
   if (!admitted.ok()) return Fail(admitted);
   prepared_->request.sampling.max_tokens = *max_tokens;
-  prepared_->prompt_ids = std::make_shared<const TokenIds>(*std::move(ids));
-  const GenerationRequest& request = prepared_->request;
-  const bool has_text = std::holds_alternative<std::string>(request.prompt);
-  if (request.echo && has_text) prepared_->echo_text = std::get<std::string>(request.prompt);
-  const bool wants_tokens = request.sampling.prompt_logprobs.has_value() && request.wants_pieces;
-  if (request.echo && (!has_text || wants_tokens)) return DecodePrompt();
-  SubmitChoices();
+  preparation_->Describe([this](absl::Status described) { OnDescribed(std::move(described)); });
 }
 
-void Generation::DecodePrompt() {
-  DecodeItem item;
-  item.ids = *prepared_->prompt_ids;
-  item.finish = true;
-  if (prepared_->request.sampling.prompt_logprobs.has_value()) item.piece_ids = item.ids;
-  env_.decoder->Add(std::move(item),
-                    [weak = weak_from_this()](absl::StatusOr<DecodeResult> result) {
-                      if (const auto self = weak.lock()) self->OnPromptDecoded(std::move(result));
-                    });
-}
-
-void Generation::OnPromptDecoded(absl::StatusOr<DecodeResult> result) {
+void Generation::OnDescribed(absl::Status status) {
   if (stage_ == Stage::kDone) return;
-  if (!result.ok()) return Fail(result.status());
-  const TokenIds& ids = *prepared_->prompt_ids;
-  size_t begin = 0;
-  size_t characters = 0;
-  for (size_t i = 0; i < result->pieces.size() && i < ids.size(); ++i) {
-    prepared_->prompt_tokens.push_back(
-        {ids[i], std::move(result->pieces[i]), characters, std::nullopt});
-    const size_t end = i < result->text_end.size() ? result->text_end[i] : result->text.size();
-    for (size_t b = begin; b < std::min(end, result->text.size()); ++b) {
-      characters += (static_cast<unsigned char>(result->text[b]) & 0xC0) != 0x80;
-    }
-    begin = std::max(begin, end);
-  }
-  if (prepared_->echo_text.empty()) prepared_->echo_text = std::move(result->text);
+  if (!status.ok()) return Fail(std::move(status));
   SubmitChoices();
 }
 
 void Generation::SubmitChoices() {
   // The ids are what counts from now on, and a long text would stay as long as its answers.
   prepared_->request.prompt = TokenIds();
-  const GenerationRequest& request = prepared_->request;
+  prepared_->request.suffix.reset();
+  GenerationRequest& request = prepared_->request;
+  num_choices_ = std::max(request.n, request.best_of.value_or(request.n));
+  if (num_choices_ > request.n) {
+    const bool show_logprobs = request.sampling.logprobs.has_value();
+    best_of_.emplace(request.n, num_choices_, show_logprobs);
+    if (!show_logprobs) request.sampling.logprobs = 0;  // What the answers are ranked by.
+  }
   env_.metrics->ObservePrompt(static_cast<uint32_t>(prepared_->prompt_ids->size()));
   stage_ = Stage::kRunning;
-  last_news_.assign(request.n, absl::InfinitePast());
-  for (uint32_t i = 0; i < request.n; ++i) {
+  if (request.use_beam_search) return StartBeamSearch();
+  last_news_.assign(num_choices_, absl::InfinitePast());
+  for (uint32_t i = 0; i < num_choices_; ++i) {
     choices_.push_back(
         std::make_shared<Choice>(prepared_, i, env_.loop, env_.router, env_.decoder, this));
     // The request was admitted while a group was there; should it be gone by now, that is a pause
@@ -140,10 +93,26 @@ void Generation::SubmitChoices() {
   if (hold_is_over_) EmitStarted();
 }
 
+void Generation::StartBeamSearch() {
+  last_news_.assign(1, absl::InfinitePast());  // Of all beams together.
+  beam_search_ =
+      std::make_shared<BeamSearch>(prepared_, env_.loop, env_.router, env_.decoder, this);
+  beam_search_->Start();
+  if (hold_is_over_ && stage_ == Stage::kRunning) EmitStarted();
+}
+
 void Generation::EmitStarted() {
   if (std::exchange(started_, true)) return;
+  std::set<std::string> sources;
+  const auto add = [&sources](const Placement& placement) {
+    if (placement.numerics_id.empty()) return;
+    sources.insert(absl::StrCat(placement.model_hash, " ", placement.numerics_id));
+  };
+  for (const auto& choice : choices_) add(choice->placement());
+  if (beam_search_ != nullptr) add(beam_search_->placement());
   Emit(StartedEvent{request_id(), model_->name, *prepared_->prompt_ids,
-                    *prepared_->request.sampling.seed});
+                    *prepared_->request.sampling.seed, Fingerprint(sources),
+                    std::move(prepared_->prompt_text)});
 }
 
 void Generation::Emit(GenerationEvent event) {
@@ -164,12 +133,19 @@ void Generation::OnChoiceNews(uint32_t index, size_t num_tokens, uint32_t cached
   EmitStarted();
 }
 
-void Generation::OnChoiceDelta(DeltaEvent delta) { Emit(std::move(delta)); }
+void Generation::OnChoiceDelta(DeltaEvent delta) {
+  if (best_of_.has_value()) return best_of_->Add(std::move(delta));
+  Emit(std::move(delta));
+}
 
 void Generation::OnChoiceFinished(FinishedEvent finished, uint32_t num_tokens) {
   env_.metrics->ObserveAnswer(finished.reason);
   ++num_finished_;
-  Emit(std::move(finished));
+  if (best_of_.has_value()) {
+    best_of_->Add(std::move(finished));
+  } else {
+    Emit(std::move(finished));
+  }
   FinishIfComplete();
 }
 
@@ -203,9 +179,9 @@ void Generation::OnChoiceRecovered(uint32_t index, absl::Duration since_loss,
 }
 
 void Generation::FinishIfComplete() {
-  if (stage_ != Stage::kRunning || num_finished_ < choices_.size() ||
-      choices_.size() < prepared_->request.n) {
-    return;
+  if (stage_ != Stage::kRunning || num_finished_ < num_choices_) return;
+  if (best_of_.has_value()) {
+    for (GenerationEvent& event : best_of_->TakeBest()) Emit(std::move(event));
   }
   const UsageEvent usage{static_cast<uint32_t>(prepared_->prompt_ids->size()), num_tokens(),
                          cached_tokens_};
@@ -223,6 +199,7 @@ void Generation::FinishIfComplete() {
 uint32_t Generation::num_tokens() const {
   uint32_t total = 0;
   for (const auto& choice : choices_) total += choice->num_tokens();
+  if (beam_search_ != nullptr) total += beam_search_->num_tokens();
   return total;
 }
 
@@ -239,6 +216,14 @@ void Generation::Abort() {
   if (stage_ == Stage::kDone) return;
   if (stage_ == Stage::kPreparing) return Fail(absl::CancelledError("the request was aborted"));
   EmitStarted();
+  if (beam_search_ != nullptr) {
+    // No answer is one before the search is over.
+    beam_search_->Cancel();
+    while (stage_ == Stage::kRunning) {
+      OnChoiceFinished({num_finished_, FinishReason::kAbort, std::nullopt, std::nullopt}, 0);
+    }
+    return;
+  }
   for (const auto& choice : choices_) {
     if (stage_ == Stage::kDone) return;
     if (choice->done()) continue;
@@ -266,6 +251,7 @@ void Generation::Fail(absl::Status status) {
 void Generation::Done() {
   stage_ = Stage::kDone;
   for (const auto& choice : choices_) choice->Cancel();
+  if (beam_search_ != nullptr) beam_search_->Cancel();
   for (uint64_t* timer : {&hold_timer_, &deadline_timer_, &resume_timer_}) {
     env_.loop->CancelTimer(std::exchange(*timer, 0));
   }

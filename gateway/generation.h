@@ -6,15 +6,19 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "gateway/admission.h"
+#include "gateway/beam_search.h"
+#include "gateway/best_of.h"
 #include "gateway/choice.h"
 #include "gateway/decode_batcher.h"
 #include "gateway/event_loop.h"
 #include "gateway/generation_types.h"
 #include "gateway/metrics.h"
+#include "gateway/prompt_preparation.h"
 #include "gateway/request_validation.h"
 #include "gateway/router.h"
 #include "gateway/tokenizer.h"
@@ -35,7 +39,7 @@ struct GenerationEnvironment {
   absl::Duration started_hold = absl::Seconds(5);
 };
 
-// Used on the gateway's loop only. Stages: preparing (validation, template, encoding) -> running ->
+// Used on the gateway's loop only. Stages: preparing (validation, prompt_preparation) -> running ->
 // done; any stage may end in a failure, a cancel or an abort.
 class Generation : public ChoiceOwner, public std::enable_shared_from_this<Generation> {
  public:
@@ -71,12 +75,10 @@ class Generation : public ChoiceOwner, public std::enable_shared_from_this<Gener
     kDone,       // The sink has had its last event.
   };
 
-  void Encode();
-  void OnPromptIds(absl::StatusOr<TokenIds> ids);
-  // With echo: the prompt's text, and its tokens if their log-probabilities are wanted.
-  void DecodePrompt();
-  void OnPromptDecoded(absl::StatusOr<DecodeResult> result);
+  void OnEncoded(absl::Status status);
+  void OnDescribed(absl::Status status);
   void SubmitChoices();
+  void StartBeamSearch();
   void EmitStarted();
   void Emit(GenerationEvent event);
   void FinishIfComplete();
@@ -87,6 +89,7 @@ class Generation : public ChoiceOwner, public std::enable_shared_from_this<Gener
   const std::shared_ptr<const ModelFacts> model_;
   // Written while preparing, shared with the answers and unchanged afterwards.
   const std::shared_ptr<PreparedRequest> prepared_;
+  std::shared_ptr<PromptPreparation> preparation_;
   Admission::Ticket ticket_;
   std::shared_ptr<GenerationSink> sink_;
   const std::function<void()> on_done_;
@@ -95,8 +98,11 @@ class Generation : public ChoiceOwner, public std::enable_shared_from_this<Gener
   Stage stage_ = Stage::kPreparing;
   bool started_ = false;       // Started was emitted.
   bool hold_is_over_ = false;  // Started goes out as soon as it can.
+  uint32_t num_choices_ = 0;   // n or best_of.
   std::vector<std::shared_ptr<Choice>> choices_;
-  std::vector<absl::Time> last_news_;  // Of each choice; InfinitePast before the first.
+  std::shared_ptr<BeamSearch> beam_search_;  // In the place of choices.
+  std::optional<BestOf> best_of_;            // If fewer are reported than generated.
+  std::vector<absl::Time> last_news_;        // Of each choice; InfinitePast before the first.
   uint32_t num_finished_ = 0;
   uint32_t num_waiting_ = 0;  // Answers without a group.
   uint32_t cached_tokens_ = 0;

@@ -214,7 +214,9 @@ TEST_F(GenerationTest, DefaultMaxTokensDependOnTheKindOfPrompt) {
   request.prompt = std::string(995, 'x');
   Generate(request);
   EXPECT_EQ(group_.submissions.back().sampling.max_tokens, 5u) << "cut to the context";
-  request.prompt = ChatPrompt{{{"user", "hi", {}, "", ""}}, {}, true};
+  ChatPrompt chat;
+  chat.messages.push_back({"user", "hi", {}, "", ""});
+  request.prompt = std::move(chat);
   Generate(request);
   const size_t prompt_tokens = group_.submissions.back().prompt_ids->size();
   EXPECT_EQ(group_.submissions.back().sampling.max_tokens, 1000 - prompt_tokens);

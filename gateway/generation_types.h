@@ -79,6 +79,17 @@ struct ChatPrompt {
   std::string chat_template;
 };
 
+// Ends an answer that goes round in circles: the same `size` tokens, min_pattern_size <= size <=
+// max_pattern_size, min_count times in a row.
+struct RepetitionDetection {
+  uint32_t min_pattern_size = 1;
+  uint32_t max_pattern_size = 1;
+  uint32_t min_count = 2;
+};
+
+// GenerationRequest::truncate_prompt_tokens: as many as the context has room for.
+inline constexpr uint32_t kTruncateToFit = UINT32_MAX;
+
 using TokenIds = std::vector<uint32_t>;
 // Plain text, ready ids, or a conversation.
 using Prompt = std::variant<std::string, TokenIds, ChatPrompt>;
@@ -104,14 +115,25 @@ struct GenerationRequest {
   std::vector<std::string> bad_words;
   // The stop string or stop id that ends an answer is part of its text.
   bool include_stop_in_output = false;
-  // Only the last so many tokens of the prompt are read.
+  // Only the last so many tokens of the prompt are read, or the first so many.
   std::optional<uint32_t> truncate_prompt_tokens;
+  bool truncate_keeps_start = false;
   // The text after the place to be filled in the middle; with a text prompt only.
   std::optional<std::string> suffix;
   // Answers that are generated, of which the n likeliest are reported.
   std::optional<uint32_t> best_of;
-  // Whether a text prompt gets the tokenizer's own prefix tokens.
-  bool add_special_tokens = true;
+  // Whether the prompt gets the tokenizer's own prefix tokens. Unset: a text does; a conversation
+  // has what its template gives it.
+  std::optional<bool> add_special_tokens;
+  std::optional<RepetitionDetection> repetition_detection;
+  // The n answers are the n likeliest that a search of n beams finds, and not sampled.
+  bool use_beam_search = false;
+  // An answer's score is its log-probability divided by its length to this power.
+  float length_penalty = 1;
+  // What is put before each answer, e.g. the message that it continues; beside `echo`.
+  std::string echo_text;
+  // Started carries the prompt as the chat template gave it.
+  bool wants_prompt_text = false;
   // The request fails with DEADLINE_EXCEEDED after this long.
   absl::Duration timeout = absl::InfiniteDuration();
   // Whether reported log-probabilities carry the tokens' bytes (OpenAI's shapes show them).
@@ -159,6 +181,11 @@ struct StartedEvent {
   std::string model;
   TokenIds prompt_token_ids;
   uint64_t seed = 0;
+  // Names the weights and the arithmetic that answer: equal names, prompts, parameters and seeds
+  // give equal tokens. Empty while no group has the request.
+  std::string fingerprint;
+  // If wants_prompt_text.
+  std::string prompt_text;
 };
 
 struct DeltaEvent {
@@ -175,6 +202,8 @@ struct FinishedEvent {
   FinishReason reason = FinishReason::kNone;
   std::optional<std::string> stop_string;
   std::optional<uint32_t> stop_token_id;
+  // Ended by repetition_detection.
+  bool repetition = false;
 };
 
 struct UsageEvent {

@@ -96,15 +96,6 @@ absl::Status CheckPort(const char* flag, int port) {
   return absl::InvalidArgumentError(absl::StrCat("--", flag, " must be in [0, 65535], got ", port));
 }
 
-absl::StatusOr<common::LogLevel> ParseLogLevel(const std::string& name) {
-  if (name == "debug") return common::LogLevel::kDebug;
-  if (name == "info") return common::LogLevel::kInfo;
-  if (name == "warning") return common::LogLevel::kWarning;
-  if (name == "error") return common::LogLevel::kError;
-  return absl::InvalidArgumentError(
-      absl::StrCat("--log_level must be debug, info, warning or error, got '", name, "'"));
-}
-
 absl::StatusOr<Options> OptionsFromFlags() {
   Options options;
   RETURN_IF_ERROR(CheckPort("http_port", absl::GetFlag(FLAGS_http_port)));
@@ -124,7 +115,7 @@ absl::StatusOr<Options> OptionsFromFlags() {
   }
   RETURN_IF_ERROR(CheckAtLeast("header_hold_ms", absl::GetFlag(FLAGS_header_hold_ms), 0));
   RETURN_IF_ERROR(CheckAtLeast("drain_timeout_ms", absl::GetFlag(FLAGS_drain_timeout_ms), 0));
-  ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
+  ASSIGN_OR_RETURN(options.log_level, common::ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
   options.gateway.model_names = SplitList(absl::GetFlag(FLAGS_model_name));
   options.gateway.max_inflight_requests = absl::GetFlag(FLAGS_max_inflight_requests);
   options.gateway.max_inflight_prompt_tokens = absl::GetFlag(FLAGS_max_inflight_prompt_tokens);
@@ -226,6 +217,7 @@ absl::Status Run(const Options& options) {
                                   v1::Control::service_full_name()};
   ASSIGN_OR_RETURN(const std::unique_ptr<common::ServerRunner> grpc_server,
                    common::ServerRunner::Start(server_options, {&inference, &control}));
+  routes.SetGrpcPort(grpc_server->port());
   RETURN_IF_ERROR(http_server.Start(&routes));
   gateway.SetServingListener([&grpc_server](bool serving) { grpc_server->SetServing(serving); });
   tokenizer.Start([&gateway, &workers](std::optional<TokenizerInfo> info) {

@@ -1,22 +1,15 @@
 #include "gateway/prefix_affinity.h"
 
+#include "common/mix_bits.h"
+
 namespace quartet::gateway {
 namespace {
-
-// The finaliser of MurmurHash3: every bit of the input moves every bit of the output.
-uint64_t Mix(uint64_t h) {
-  h ^= h >> 33;
-  h *= 0xff51afd7ed558ccdULL;
-  h ^= h >> 33;
-  h *= 0xc4ceb9fe1a85ec53ULL;
-  return h ^ h >> 33;
-}
 
 // FNV-1a, mixed.
 uint64_t HashText(absl::string_view text) {
   uint64_t h = 0xcbf29ce484222325ULL;
   for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return Mix(h);
+  return common::MixBits(h);
 }
 
 }  // namespace
@@ -32,14 +25,14 @@ std::vector<uint64_t> BlockHashes(const TokenIds& prompt_ids, absl::string_view 
       h = (h ^ prompt_ids[i]) * 0x9e3779b97f4a7c15ULL;
       h ^= h >> 29;
     }
-    h = Mix(h);
+    h = common::MixBits(h);
     hashes.push_back(h);
   }
   return hashes;
 }
 
 uint64_t RendezvousScore(uint64_t prefix, absl::string_view address) {
-  return Mix(prefix ^ HashText(address));
+  return common::MixBits(prefix ^ HashText(address));
 }
 
 void PrefixMemory::Remember(const std::vector<uint64_t>& hashes, const std::string& address) {

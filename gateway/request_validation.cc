@@ -20,6 +20,16 @@ constexpr size_t kMaxTenantBytes = 256;
 constexpr size_t kMaxCacheSaltBytes = 1024;
 constexpr size_t kMaxLogitBias = 4096;
 constexpr uint32_t kMaxLogprobs = 20;
+constexpr size_t kMaxRequestIdBytes = 256;
+constexpr size_t kMaxAllowedTokenIds = 65'536;
+constexpr size_t kMaxBannedSequences = 4096;
+constexpr size_t kMaxBannedSequenceIds = 64;
+constexpr size_t kMaxBadWords = 256;
+constexpr size_t kMaxBadWordBytes = 256;
+constexpr size_t kMaxStructuredOutputBytes = 128 << 10;
+constexpr uint32_t kMaxPatternSize = 1024;
+// A beam looks at twice as many tokens as there are beams, and a worker reports kMaxLogprobs.
+constexpr uint32_t kMaxBeams = kMaxLogprobs / 2;
 constexpr uint32_t kDefaultMaxTokens = 16;
 constexpr uint32_t kDefaultMaxChatTokens = 8192;
 
@@ -84,6 +94,29 @@ absl::Status CheckLogitBias(const SamplingParams& p, const ModelFacts& model) {
   return absl::OkStatus();
 }
 
+absl::Status CheckTokenLists(const SamplingParams& p, const ModelFacts& model) {
+  if (p.allowed_token_ids.size() > kMaxAllowedTokenIds) {
+    return InvalidField("allowed_token_ids",
+                        absl::StrCat("allowed_token_ids may have at most ", kMaxAllowedTokenIds,
+                                     " ids, got ", p.allowed_token_ids.size()));
+  }
+  RETURN_IF_ERROR(CheckIds("allowed_token_ids", p.allowed_token_ids, model));
+  if (p.banned_sequences.size() > kMaxBannedSequences) {
+    return InvalidField("banned_sequences",
+                        absl::StrCat("banned_sequences may have at most ", kMaxBannedSequences,
+                                     " entries, got ", p.banned_sequences.size()));
+  }
+  for (const TokenIds& ids : p.banned_sequences) {
+    if (ids.empty() || ids.size() > kMaxBannedSequenceIds) {
+      return InvalidField("banned_sequences",
+                          absl::StrCat("an entry of banned_sequences must have 1 to ",
+                                       kMaxBannedSequenceIds, " ids, got one of ", ids.size()));
+    }
+    RETURN_IF_ERROR(CheckIds("banned_sequences", ids, model));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSampling(const SamplingParams& p, const ModelFacts& model) {
   RETURN_IF_ERROR(CheckFloats(p));
   RETURN_IF_ERROR(CheckLogitBias(p, model));
@@ -102,6 +135,7 @@ absl::Status CheckSampling(const SamplingParams& p, const ModelFacts& model) {
                                      " ids, got ", p.stop_token_ids.size()));
   }
   RETURN_IF_ERROR(CheckIds("stop_token_ids", p.stop_token_ids, model));
+  RETURN_IF_ERROR(CheckTokenLists(p, model));
   if (p.logprobs) {
     RETURN_IF_ERROR(CheckRange("logprobs", *p.logprobs, *p.logprobs <= kMaxLogprobs, "[0, 20]"));
   }
@@ -143,6 +177,133 @@ absl::Status CheckName(absl::string_view field, const std::string& name, size_t 
   return absl::OkStatus();
 }
 
+absl::Status CheckBadWords(const std::vector<std::string>& words) {
+  if (words.size() > kMaxBadWords) {
+    return InvalidField("bad_words", absl::StrCat("bad_words may have at most ", kMaxBadWords,
+                                                  " words, got ", words.size()));
+  }
+  for (const std::string& word : words) {
+    if (word.find_first_not_of(' ') == std::string::npos) {
+      return InvalidField("bad_words", absl::StrCat("a word of bad_words must have more in it than "
+                                                    "spaces, got '",
+                                                    word, "'"));
+    }
+    RETURN_IF_ERROR(CheckName("bad_words", word, kMaxBadWordBytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStructuredOutput(const StructuredOutput& output) {
+  constexpr char kField[] = "structured_output";
+  using Kind = StructuredOutput::Kind;
+  size_t num_bytes = output.text.size();
+  for (const std::string& choice : output.choices) {
+    if (choice.empty())
+      return InvalidField(kField, "structured_output: a choice must not be empty, got ''");
+    num_bytes += choice.size();
+  }
+  if (num_bytes > kMaxStructuredOutputBytes) {
+    return InvalidField(kField, absl::StrCat("structured_output may have at "
+                                             "most ",
+                                             kMaxStructuredOutputBytes, " bytes, got ", num_bytes));
+  }
+  if (output.kind == Kind::kChoice && output.choices.empty()) {
+    return InvalidField(kField, "structured_output: choice must have at least one text, got none");
+  }
+  if (output.kind != Kind::kChoice && output.kind != Kind::kJsonObject && output.text.empty()) {
+    return InvalidField(kField,
+                        "structured_output: the schema, expression, grammar or tag is empty");
+  }
+  return CheckName(kField, output.text, kMaxStructuredOutputBytes);
+}
+
+absl::Status CheckSuffix(const GenerationRequest& request, const ModelFacts& model) {
+  if (!model.fill_in_middle.has_value()) {
+    return InvalidField("suffix", absl::StrCat("the model ", model.name,
+                                               " was not taught to fill in the middle (its "
+                                               "tokenizer has no such tokens); leave suffix out"));
+  }
+  if (!std::holds_alternative<std::string>(request.prompt)) {
+    return InvalidField("suffix", "suffix needs a prompt that is one text");
+  }
+  if (request.echo) return InvalidField("suffix", "suffix can't be combined with echo");
+  if (request.truncate_prompt_tokens.has_value()) {
+    return InvalidField("suffix", "suffix can't be combined with truncate_prompt_tokens");
+  }
+  return CheckName("suffix", *request.suffix, SIZE_MAX);
+}
+
+absl::Status CheckRepetition(const RepetitionDetection& d) {
+  constexpr char kField[] = "repetition_detection";
+  if (d.min_pattern_size < 1 || d.min_pattern_size > d.max_pattern_size ||
+      d.max_pattern_size > kMaxPatternSize) {
+    return InvalidField(kField, absl::StrCat("repetition_detection needs 1 <= min_pattern_size <= "
+                                             "max_pattern_size <= ",
+                                             kMaxPatternSize, ", got ", d.min_pattern_size, " and ",
+                                             d.max_pattern_size));
+  }
+  return CheckRange("repetition_detection.min_count", d.min_count,
+                    d.min_count >= 2 && d.min_count <= kMaxPatternSize, "[2, 1024]");
+}
+
+// Beams are ranked by the model's own probabilities, so nothing may shape those.
+absl::Status CheckBeamSearch(const GenerationRequest& request) {
+  const SamplingParams& p = request.sampling;
+  RETURN_IF_ERROR(CheckRange("n", request.n, request.n <= kMaxBeams, "[1, 10] with beam search"));
+  RETURN_IF_ERROR(CheckRange("length_penalty", request.length_penalty,
+                             request.length_penalty >= -10 && request.length_penalty <= 10,
+                             "[-10, 10]"));
+  const struct {
+    const char* field;
+    bool given;
+  } fields[] = {
+      {"best_of", request.best_of.value_or(request.n) != request.n},
+      {"stop", !request.stop.empty()},
+      {"echo", request.prompt_only},
+      {"structured_output", request.structured_output.has_value()},
+      {"bad_words", !request.bad_words.empty() || !p.banned_sequences.empty()},
+      {"repetition_detection", request.repetition_detection.has_value()},
+      {"allowed_token_ids", !p.allowed_token_ids.empty()},
+      {"logit_bias", !p.logit_bias.empty()},
+      {"repetition_penalty", p.repetition_penalty.value_or(1) != 1},
+      {"presence_penalty", p.presence_penalty.value_or(0) != 0},
+      {"frequency_penalty", p.frequency_penalty.value_or(0) != 0},
+      {"prompt_logprobs", p.prompt_logprobs.has_value()},
+      {"min_tokens", p.min_tokens.value_or(0) != 0},
+  };
+  for (const auto& [field, given] : fields) {
+    if (!given) continue;
+    return InvalidField(field, absl::StrCat(field,
+                                            " can't be combined with use_beam_search, which "
+                                            "ranks by the model's own probabilities; leave "
+                                            "one of them out"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckWhole(const GenerationRequest& request, const ModelFacts& model) {
+  RETURN_IF_ERROR(CheckRequestId(request.request_id));
+  RETURN_IF_ERROR(CheckBadWords(request.bad_words));
+  if (request.best_of.has_value()) {
+    RETURN_IF_ERROR(CheckRange("best_of", *request.best_of,
+                               *request.best_of >= request.n && *request.best_of <= kMaxChoices,
+                               absl::StrCat("[n, ", kMaxChoices, "], n being ", request.n)));
+  }
+  if (request.truncate_prompt_tokens == 0u) {
+    return InvalidField("truncate_prompt_tokens",
+                        "truncate_prompt_tokens must be at least 1, got 0");
+  }
+  if (request.suffix.has_value()) RETURN_IF_ERROR(CheckSuffix(request, model));
+  if (request.repetition_detection.has_value()) {
+    RETURN_IF_ERROR(CheckRepetition(*request.repetition_detection));
+  }
+  if (request.structured_output.has_value()) {
+    RETURN_IF_ERROR(CheckStructuredOutput(*request.structured_output));
+  }
+  if (request.use_beam_search) RETURN_IF_ERROR(CheckBeamSearch(request));
+  return absl::OkStatus();
+}
+
 absl::Status CheckChat(const ChatPrompt& chat, const ModelFacts& model) {
   if (!model.has_chat_template) {
     return InvalidField("messages", absl::StrCat("the model ", model.name,
@@ -164,12 +325,23 @@ absl::Status CheckChat(const ChatPrompt& chat, const ModelFacts& model) {
 
 }  // namespace
 
+absl::Status CheckRequestId(const std::string& id) {
+  for (unsigned char c : id) {
+    if (c > ' ' && c < 0x7F) continue;
+    return InvalidField("request_id",
+                        absl::StrCat("request_id may have visible ASCII characters only, got 0x",
+                                     absl::Hex(c, absl::kZeroPad2)));
+  }
+  return CheckName("request_id", id, kMaxRequestIdBytes);
+}
+
 absl::Status ValidateRequest(const GenerationRequest& request, const ModelFacts& model) {
   if (request.n < 1 || request.n > kMaxChoices) {
     return InvalidField("n", absl::StrCat("n must be in [1, ", kMaxChoices, "], got ", request.n));
   }
   RETURN_IF_ERROR(CheckSampling(request.sampling, model));
   RETURN_IF_ERROR(CheckStops(request.stop));
+  RETURN_IF_ERROR(CheckWhole(request, model));
   RETURN_IF_ERROR(CheckName("tenant", request.tenant, kMaxTenantBytes));
   RETURN_IF_ERROR(CheckName("cache_salt", request.cache_salt, kMaxCacheSaltBytes));
   if (const auto* ids = std::get_if<TokenIds>(&request.prompt)) {

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gateway/generation_types.h"
+#include "gateway/tokenizer.h"
 
 namespace quartet::gateway {
 
@@ -23,10 +25,16 @@ struct ModelFacts {
   // Ids that the tokenizer's files say end a text.
   std::vector<uint32_t> eos_token_ids;
   bool has_chat_template = false;
+  // Unset if the model was not taught to fill in the middle.
+  std::optional<FillInMiddleIds> fill_in_middle;
 };
 
 // All that can be said before the prompt's ids are known. Returns INVALID_ARGUMENT with the field.
 absl::Status ValidateRequest(const GenerationRequest& request, const ModelFacts& model);
+
+// Whether `id` can name a request in headers and logs: at most 256 visible ASCII characters; empty
+// is fine. Returns INVALID_ARGUMENT.
+absl::Status CheckRequestId(const std::string& id);
 
 // How many tokens the request may generate: the client's max_tokens, or the default (16; for chat
 // the rest of the context, at most 8192), cut to the context. Returns INVALID_ARGUMENT with the

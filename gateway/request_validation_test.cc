@@ -20,7 +20,7 @@ ChatPrompt Chat(std::string role) {
   return chat;
 }
 
-ModelFacts Model() { return {"m", 1000, 300, {256}, true}; }
+ModelFacts Model() { return {"m", 1000, 300, {256}, true, FillInMiddleIds{260, 261, 262}}; }
 
 TEST(RequestValidationTest, TakesTheBordersOfEveryRange) {
   GenerationRequest request;
@@ -83,6 +83,72 @@ TEST(RequestValidationTest, NamesTheFieldThatIsOutOfRange) {
       {"stop", [](auto& r) { r.stop = std::vector<std::string>(17, "a"); }},
       {"stop", [](auto& r) { r.stop = {std::string(1025, 'a')}; }},
       {"stop", [](auto& r) { r.stop = {"\xFF"}; }},
+      {"request_id", [](auto& r) { r.request_id = "a b"; }},
+      {"request_id", [](auto& r) { r.request_id = "a\r\nSet-Cookie: x"; }},
+      {"request_id", [](auto& r) { r.request_id = std::string(257, 'i'); }},
+      {"allowed_token_ids", [](auto& r) { r.sampling.allowed_token_ids = {300}; }},
+      {"allowed_token_ids", [](auto& r) { r.sampling.allowed_token_ids.assign(65'537, 1); }},
+      {"banned_sequences", [](auto& r) { r.sampling.banned_sequences = {{}}; }},
+      {"banned_sequences",
+       [](auto& r) {
+         r.sampling.banned_sequences = {{1, 300}};
+       }},
+      {"bad_words", [](auto& r) { r.bad_words = {"  "}; }},
+      {"bad_words", [](auto& r) { r.bad_words = {std::string(257, 'w')}; }},
+      {"bad_words", [](auto& r) { r.bad_words.assign(257, "w"); }},
+      {"bad_words", [](auto& r) { r.bad_words = {"\xFF"}; }},
+      {"best_of",
+       [](auto& r) {
+         r.n = 3;
+         r.best_of = 2;
+       }},
+      {"best_of", [](auto& r) { r.best_of = 129; }},
+      {"truncate_prompt_tokens", [](auto& r) { r.truncate_prompt_tokens = 0; }},
+      {"suffix", [](auto& r) { r.suffix = "\xE7"; }},
+      {"suffix",
+       [](auto& r) {
+         r.suffix = "x";
+         r.echo = true;
+       }},
+      {"suffix",
+       [](auto& r) {
+         r.suffix = "x";
+         r.truncate_prompt_tokens = 1;
+       }},
+      {"suffix",
+       [](auto& r) {
+         r.suffix = "x";
+         r.prompt.template emplace<TokenIds>({1u});
+       }},
+      {"repetition_detection",
+       [](auto& r) {
+         r.repetition_detection = {3, 2, 2};
+       }},
+      {"repetition_detection.min_count",
+       [](auto& r) {
+         r.repetition_detection = {1, 2, 1};
+       }},
+      {"structured_output",
+       [](auto& r) { r.structured_output.emplace().kind = StructuredOutput::Kind::kChoice; }},
+      {"structured_output",
+       [](auto& r) { r.structured_output.emplace().kind = StructuredOutput::Kind::kRegex; }},
+      {"structured_output",
+       [](auto& r) { r.structured_output.emplace().text = std::string(200'000, 's'); }},
+      {"n",
+       [](auto& r) {
+         r.use_beam_search = true;
+         r.n = 11;
+       }},
+      {"stop",
+       [](auto& r) {
+         r.use_beam_search = true;
+         r.stop = {"a"};
+       }},
+      {"length_penalty",
+       [](auto& r) {
+         r.use_beam_search = true;
+         r.length_penalty = NAN;
+       }},
       {"prompt",
        [](auto& r) {
          r.prompt.template emplace<TokenIds>({1u, 300u});
@@ -109,6 +175,17 @@ TEST(RequestValidationTest, AModelWithoutTemplateTakesNoChat) {
   model.has_chat_template = false;
   EXPECT_THAT(std::string(ValidateRequest(request, model).message()),
               HasSubstr("no chat template"));
+}
+
+TEST(RequestValidationTest, AModelThatCannotFillInTheMiddleSaysSo) {
+  GenerationRequest request;
+  request.prompt = "x";
+  request.suffix = "y";
+  EXPECT_TRUE(ValidateRequest(request, Model()).ok());
+  ModelFacts model = Model();
+  model.fill_in_middle.reset();
+  EXPECT_THAT(std::string(ValidateRequest(request, model).message()),
+              HasSubstr("not taught to fill in the middle"));
 }
 
 TEST(RequestValidationTest, ResolvesMaxTokens) {

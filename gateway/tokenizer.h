@@ -67,6 +67,9 @@ class Tokenizer {
 
   virtual ~Tokenizer() = default;
   virtual void Encode(std::string text, bool add_special_tokens, Done<TokenIds> done) = 0;
+  // Several texts in one call; as many encodings, in order.
+  virtual void EncodeAll(std::vector<std::string> texts, bool add_special_tokens,
+                         Done<std::vector<TokenIds>> done) = 0;
   virtual void Decode(TokenIds ids, bool skip_special_tokens, Done<std::string> done) = 0;
   virtual void ApplyChatTemplate(ChatPrompt chat, Done<RenderedChat> done) = 0;
   // One message for many streams. `items` is not looked at after the call returns. REQUIRES: the

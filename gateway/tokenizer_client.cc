@@ -85,22 +85,37 @@ void TokenizerClient::OnInfo(absl::StatusOr<proto::GetInfoResponse> answer) {
 }
 
 void TokenizerClient::Encode(std::string text, bool add_special_tokens, Done<TokenIds> done) {
+  EncodeAll({std::move(text)}, add_special_tokens,
+            [done = std::move(done)](absl::StatusOr<std::vector<TokenIds>> all) mutable {
+              if (!all.ok()) return done(all.status());
+              done(std::move(all->front()));
+            });
+}
+
+void TokenizerClient::EncodeAll(std::vector<std::string> texts, bool add_special_tokens,
+                                Done<std::vector<TokenIds>> done) {
   proto::EncodeRequest request;
-  *request.add_texts() = std::move(text);
+  const int num_texts = static_cast<int>(texts.size());
+  for (std::string& text : texts) *request.add_texts() = std::move(text);
   request.set_add_special_tokens(add_special_tokens);
   calls_.Start<proto::EncodeRequest, proto::EncodeResponse>(
       std::move(request), kCallDeadline,
       [this](auto* context, auto* encode_request, auto* response, auto callback) {
         stub_->async()->Encode(context, encode_request, response, std::move(callback));
       },
-      [this, done = std::move(done)](absl::StatusOr<proto::EncodeResponse> answer) mutable {
+      [this, num_texts,
+       done = std::move(done)](absl::StatusOr<proto::EncodeResponse> answer) mutable {
         if (!answer.ok()) return done(Explain(answer.status(), address_));
-        if (answer->encodings_size() != 1) {
-          return done(absl::InternalError(absl::StrCat(
-              "the tokenizer gave ", answer->encodings_size(), " encodings for one text")));
+        if (answer->encodings_size() != num_texts) {
+          return done(
+              absl::InternalError(absl::StrCat("the tokenizer gave ", answer->encodings_size(),
+                                               " encodings for ", num_texts, " texts")));
         }
-        const auto& ids = answer->encodings(0).ids();
-        done(TokenIds(ids.begin(), ids.end()));
+        std::vector<TokenIds> all;
+        for (const auto& encoding : answer->encodings()) {
+          all.emplace_back(encoding.ids().begin(), encoding.ids().end());
+        }
+        done(std::move(all));
       });
 }
 

@@ -31,6 +31,8 @@ class TokenizerClient : public Tokenizer {
   void Start(InfoListener listener);
 
   void Encode(std::string text, bool add_special_tokens, Done<TokenIds> done) override;
+  void EncodeAll(std::vector<std::string> texts, bool add_special_tokens,
+                 Done<std::vector<TokenIds>> done) override;
   void Decode(TokenIds ids, bool skip_special_tokens, Done<std::string> done) override;
   void ApplyChatTemplate(ChatPrompt chat, Done<RenderedChat> done) override;
   void StreamDecode(const std::vector<DecodeItem>& items,

@@ -1,51 +1,56 @@
-// Renders conversations exactly as the models' own Jinja templates do. Templates are recognised
-// from their text; one that is not known is refused, because an almost right prompt is a wrong one.
+// Makes prompts of conversations, as transformers' apply_chat_template does: by the Jinja template
+// that came with the model, or one that the client sends.
 #pragma once
 
+#include <ctime>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "tokenizer_service/conversation.h"
+#include "tokenizer_service/jinja/template.h"
+#include "tokenizer_service/vocabulary.h"
 
 namespace quartet::tokenizer {
 
-struct ChatToolCall {
-  std::string name;
-  std::string arguments_json;  // empty means {}
+// How a template wants turns that call tools. Some print calls only if there is no content, some
+// add the arguments to text as they are.
+struct CallStyle {
+  bool content_is_none = false;     // where it is empty
+  bool arguments_are_text = false;  // else an object
 };
 
-struct ChatTurn {
-  std::string role;
-  std::string content;
-  std::vector<ChatToolCall> tool_calls;
-};
-
-struct Conversation {
-  std::vector<ChatTurn> turns;
-  std::vector<std::string> tools_json;
-  bool add_generation_prompt = true;
+// A template that can be used, with what was found out about it.
+struct PreparedTemplate {
+  jinja::Template jinja;
+  std::string text;
+  CallStyle call_style;
 };
 
 // Immutable, thread-safe.
 class ChatTemplate {
  public:
-  // Recognises the templates of Qwen2.5 (any default system prompt) and SmolLM2. Returns
-  // FAILED_PRECONDITION, saying which are supported, if `jinja` is empty or another one.
-  static absl::StatusOr<ChatTemplate> Recognize(absl::string_view jinja);
+  explicit ChatTemplate(ChatTemplateSource source);
 
-  // The prompt. Returns INVALID_ARGUMENT naming the turn if a role is unknown or a JSON text is not
-  // JSON.
-  absl::StatusOr<std::string> Render(const Conversation& conversation) const;
+  // OK if the model's own template can be used. Else FAILED_PRECONDITION: it has none, or the
+  // evaluator can't read it (the message names the line and why).
+  const absl::Status& status() const { return status_; }
 
-  // "Qwen2.5" or "SmolLM2".
-  absl::string_view name() const;
+  // The prompt; `now` is what the template takes for the time. Returns INVALID_ARGUMENT naming the
+  // field (messages[i]..., tools[i], documents[i], template_kwargs_json, chat_template) or what the
+  // template objects to, RESOURCE_EXHAUSTED if it takes too much, status() if the model's template
+  // is needed and can't be used.
+  absl::StatusOr<std::string> Render(const Conversation& conversation, std::time_t now) const;
 
  private:
-  enum class Family { kQwen25, kSmolLm2 };
+  // `has_calls`: whether the style of calls matters.
+  absl::StatusOr<PreparedTemplate> Prepare(absl::string_view text, bool has_calls) const;
 
-  Family family_ = Family::kQwen25;
-  std::string default_system_;  // what the template says if the conversation does not
+  ChatTemplateSource source_;
+  absl::Status status_;
+  std::optional<PreparedTemplate> default_;
+  std::optional<PreparedTemplate> tool_use_;
 };
 
 }  // namespace quartet::tokenizer

@@ -3,96 +3,165 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tokenizer_service/json_text.h"
-
 namespace quartet::tokenizer {
 namespace {
 
 using ::testing::HasSubstr;
 
-// SmolLM2's template as its tokenizer_config.json spells it.
-constexpr char kSmolLm2[] =
-    R"({% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %})";
+constexpr char kChatMl[] =
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}";
 
-TEST(ChatTemplateTest, RecognisesSmolLm2AndItsVariants) {
-  const auto as_is = ChatTemplate::Recognize(kSmolLm2);
-  ASSERT_TRUE(as_is.ok()) << as_is.status();
-  EXPECT_EQ(as_is->name(), "SmolLM2");
-  const std::string with_line_end = std::string(kSmolLm2) + "\n";
-  EXPECT_TRUE(ChatTemplate::Recognize(with_line_end).ok());
-  std::string other_prompt = kSmolLm2;
-  other_prompt.replace(other_prompt.find("SmolLM, trained"), 6, "Otto");
-  ASSERT_TRUE(ChatTemplate::Recognize(other_prompt).ok());
-  EXPECT_THAT(*ChatTemplate::Recognize(other_prompt)->Render({{{"user", "hi", {}}}, {}, false}),
-              HasSubstr("assistant named Otto, trained"));
+ChatTemplateSource Source(absl::string_view text) {
+  ChatTemplateSource source;
+  source.text = std::string(text);
+  source.special_tokens = {{"bos_token", "<s>"}};
+  return source;
 }
 
-TEST(ChatTemplateTest, RefusesWhatItDoesNotKnow) {
-  const auto none = ChatTemplate::Recognize("");
+Conversation Said(std::vector<ChatTurn> turns) {
+  Conversation conversation;
+  conversation.turns = std::move(turns);
+  return conversation;
+}
+
+// The prompt, or what is wrong.
+std::string Rendered(absl::string_view text, const Conversation& conversation) {
+  const auto prompt = ChatTemplate(Source(text)).Render(conversation, 0);
+  return prompt.ok() ? *prompt : std::string(prompt.status().message());
+}
+
+absl::Status Failure(absl::string_view text, const Conversation& conversation) {
+  return ChatTemplate(Source(text)).Render(conversation, 0).status();
+}
+
+TEST(ChatTemplateTest, RendersTheModelsOwn) {
+  const ChatTemplate chat(Source(kChatMl));
+  EXPECT_TRUE(chat.status().ok()) << chat.status();
+  Conversation conversation = Said({{"system", "S", {}, "", ""}, {"user", "U", {}, "", ""}});
+  EXPECT_EQ(*chat.Render(conversation, 0), "<|system|>S\n<|user|>U\n<|assistant|>");
+  conversation.add_generation_prompt = false;
+  EXPECT_EQ(*chat.Render(conversation, 0), "<|system|>S\n<|user|>U\n");
+}
+
+TEST(ChatTemplateTest, SaysWhyThereIsNone) {
+  const ChatTemplate none(Source(""));
   EXPECT_EQ(none.status().code(), absl::StatusCode::kFailedPrecondition);
-  std::string changed = kSmolLm2;
-  changed.replace(changed.find("<|im_end|>' + '"), 10, "<|im_END|>");
-  const auto unknown = ChatTemplate::Recognize(changed);
-  EXPECT_EQ(unknown.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(unknown.status().message(), HasSubstr("Qwen2.5 and SmolLM2"));
-  // A default prompt that Jinja would read as more than text.
-  std::string tricky = kSmolLm2;
-  tricky.replace(tricky.find("SmolLM, trained"), 6, "'+x+'");
-  EXPECT_FALSE(ChatTemplate::Recognize(tricky).ok());
-}
-
-TEST(ChatTemplateTest, RendersSmolLm2) {
-  const auto chat = ChatTemplate::Recognize(kSmolLm2);
-  ASSERT_TRUE(chat.ok());
-  EXPECT_EQ(
-      *chat->Render({{{"system", "S", {}}, {"user", "U", {}}}, {}, true}),
-      "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(none.Render(Said({{"user", "", {}, "", ""}}), 0).status(), none.status());
+  const ChatTemplate broken(Source("a\n{% include 'b' %}"));
+  EXPECT_EQ(broken.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(broken.status().message(),
+              HasSubstr("line 2: the tag {% include %} is not supported"));
+  ChatTemplateSource source = Source(kChatMl);
+  source.tool_use_text = "{{ x | rot13 }}";
+  EXPECT_THAT(ChatTemplate(source).status().message(), HasSubstr("tool_use chat template"));
 }
 
 TEST(ChatTemplateTest, RefusesEmptyAndOddConversations) {
-  const auto chat = ChatTemplate::Recognize(kSmolLm2);
-  ASSERT_TRUE(chat.ok());
-  EXPECT_EQ(chat->Render({}).status().code(), absl::StatusCode::kInvalidArgument);
-  const auto odd = chat->Render({{{"user", "", {}}, {"wizard", "", {}}}, {}, true});
-  EXPECT_THAT(odd.status().message(), HasSubstr("messages[1].role is \"wizard\""));
+  EXPECT_EQ(Failure(kChatMl, {}).code(), absl::StatusCode::kInvalidArgument);
+  const Conversation odd = Said({{"user", "", {}, "", ""}, {"wizard", "", {}, "", ""}});
+  EXPECT_THAT(Failure(kChatMl, odd).message(), HasSubstr("messages[1].role is \"wizard\""));
+  EXPECT_THAT(Failure(kChatMl, Said({{"user", "a\xff", {}, "", ""}})).message(),
+              HasSubstr("messages[0].content: is not UTF-8 at byte offset 1"));
+  // A role that the template names is fine.
+  EXPECT_EQ(Rendered("{% if messages[1]['role'] == 'wizard' %}magic{% endif %}", odd), "magic");
 }
 
-TEST(RewriteJsonTest, PrintsAsPythonDoes) {
-  const std::pair<const char*, const char*> cases[] = {
-      {R"({"b":1,"a":[true,null,false]})", R"({"b": 1, "a": [true, null, false]})"},
-      {R"({"a":1,"b":2,"a":3})", R"({"a": 3, "b": 2})"},
-      {" [ ] ", "[]"},
-      {"{}", "{}"},
-      {"-0", "0"},
-      {"-0.0", "-0.0"},
-      {"1e2", "100.0"},
-      {"1E16", "1e+16"},
-      {"123456789012345678901234567890", "123456789012345678901234567890"},
-      {"0.0001", "0.0001"},
-      {"0.00001", "1e-05"},
-      {"1e999", "Infinity"},
-      {"1e-999", "0.0"},
-      {R"("\u00e9\ud83d\ude00\/\u0001\u007f")", "\"\xC3\xA9\xF0\x9F\x98\x80/\\u0001\x7f\""},
-      {R"("a\"\\\b\f\n\r\t")", R"("a\"\\\b\f\n\r\t")"},
+TEST(ChatTemplateTest, ShowsCallsAsObjects) {
+  Conversation conversation =
+      Said({{"assistant", "", {{"f", R"({"b": 1, "a": "é"})", "c1"}, {"g", "", ""}}, "", ""},
+            {"tool", "T", {}, "c1", "f"}});
+  conversation.tools_json = {R"({"type":"function", "x": 1})"};
+  EXPECT_EQ(
+      Rendered("{{ tools[0] | tojson }}{% for m in messages %}{{ m | tojson }}{% endfor %}",
+               conversation),
+      R"({"type": "function", "x": 1})"
+      R"({"role": "assistant", "content": "", "tool_calls": [{"type": "function", "id": "c1", )"
+      R"("function": {"name": "f", "arguments": {"b": 1, "a": "é"}}}, {"type": "function", )"
+      R"("function": {"name": "g", "arguments": {}}}]})"
+      R"({"role": "tool", "content": "T", "tool_call_id": "c1", "name": "f"})");
+}
+
+TEST(ChatTemplateTest, FindsOutHowATemplateWantsCalls) {
+  const Conversation conversation = Said({{"assistant", "", {{"f", R"({"b":1})", ""}}, "", ""}});
+  // Calls only where there is no content, arguments added to text.
+  EXPECT_EQ(Rendered("{% for m in messages %}{% if m.tool_calls and m.content is none %}"
+                     "{{ m.tool_calls[0].function.name + m.tool_calls[0].function.arguments }}"
+                     "{% else %}{{ m.content }}{% endif %}{% endfor %}",
+                     conversation),
+            "f{\"b\":1}");
+}
+
+TEST(ChatTemplateTest, UsesTheTemplateForTools) {
+  ChatTemplateSource source = Source("plain {{ tools is none }}");
+  source.tool_use_text = "tools {{ tools | length }}";
+  const ChatTemplate chat(source);
+  Conversation conversation = Said({{"user", "", {}, "", ""}});
+  EXPECT_EQ(*chat.Render(conversation, 0), "plain True");
+  conversation.tools_json = {"{}"};
+  EXPECT_EQ(*chat.Render(conversation, 0), "tools 1");
+}
+
+TEST(ChatTemplateTest, ContinuesTheFinalMessage) {
+  Conversation conversation =
+      Said({{"user", "U", {}, "", ""}, {"assistant", " The answer is ", {}, "", ""}});
+  conversation.continue_final_message = true;
+  EXPECT_THAT(Rendered(kChatMl, conversation), HasSubstr("both true"));
+  conversation.add_generation_prompt = false;
+  EXPECT_EQ(Rendered(kChatMl, conversation), "<|user|>U\n<|assistant|> The answer is ");
+  EXPECT_EQ(Rendered("{% for m in messages %}[{{ m.content | trim }}]{% endfor %}", conversation),
+            "[U][The answer is");
+  EXPECT_THAT(Rendered("{{ messages[0].content }}", conversation),
+              HasSubstr("does not show the final message"));
+}
+
+TEST(ChatTemplateTest, GivesTemplatesTheClientsVariables) {
+  Conversation conversation = Said({{"user", "U", {}, "", ""}});
+  conversation.template_kwargs_json = R"({"enable_thinking": false, "bos_token": "B"})";
+  conversation.documents_json = {R"({"title": "T"})"};
+  EXPECT_EQ(
+      Rendered("{{ enable_thinking }} {{ bos_token }} {{ documents[0].title }}", conversation),
+      "False B T");
+  conversation.chat_template = "client's {{ bos_token }}";
+  EXPECT_EQ(Rendered("", conversation), "client's B");
+}
+
+TEST(ChatTemplateTest, ErrorsNameTheField) {
+  const Conversation user = Said({{"user", "U", {}, "", ""}});
+  const auto failing = [&user](auto change) {
+    Conversation conversation = user;
+    change(&conversation);
+    const absl::Status status = Failure(kChatMl, conversation);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    return std::string(status.message());
   };
-  for (const auto& [text, expected] : cases) {
-    const auto rewritten = RewriteJson(text);
-    ASSERT_TRUE(rewritten.ok()) << text << ": " << rewritten.status();
-    EXPECT_EQ(*rewritten, expected);
-  }
+  EXPECT_THAT(failing([](Conversation* c) {
+                c->tools_json = {"{}", "[1"};
+              }),
+              HasSubstr("tools[1]: not JSON at byte 2"));
+  EXPECT_THAT(failing([](Conversation* c) { c->documents_json = {"3"}; }),
+              HasSubstr("documents[0]: is no JSON object"));
+  EXPECT_THAT(failing([](Conversation* c) { c->template_kwargs_json = "{"; }),
+              HasSubstr("template_kwargs_json: not JSON"));
+  EXPECT_THAT(failing([](Conversation* c) { c->template_kwargs_json = R"({"messages": []})"; }),
+              HasSubstr("template_kwargs_json: 'messages' is a field"));
+  EXPECT_THAT(failing([](Conversation* c) { c->chat_template = "\n{{ x"; }),
+              HasSubstr("chat_template: line 2"));
+  EXPECT_THAT(failing([](Conversation* c) { c->chat_template = "{{ raise_exception('no') }}"; }),
+              HasSubstr("chat_template: line 1: the template refuses the conversation: no"));
+  EXPECT_THAT(failing([](Conversation* c) {
+                c->turns.push_back({"assistant", "", {{"f", "{x}", ""}}, "", ""});
+              }),
+              HasSubstr("messages[1].tool_calls[0].arguments: not JSON at byte 1"));
 }
 
-TEST(RewriteJsonTest, RefusesWhatIsNotJson) {
-  for (const std::string text :
-       {"",      " ",           "{",           "[1,]",        "{\"a\"}", "{\"a\":}", "{'a':1}",
-        "01",    "1.",          ".5",          "1e",          "-",       "+1",       "nul",
-        "NaN",   "\"\\ud800\"", "\"\\udc00\"", "\"\\u12g4\"", "\"a",     "\"\n\"",   "\"\\x\"",
-        "[1] 2", "\"\xff\"",    "{\"a\":1,}",  "\"\\"}) {
-    const auto rewritten = RewriteJson(text);
-    EXPECT_EQ(rewritten.status().code(), absl::StatusCode::kInvalidArgument) << text;
-  }
-  EXPECT_FALSE(RewriteJson(std::string(100000, '[')).ok());
-  EXPECT_THAT(RewriteJson("[1, x]").status().message(), HasSubstr("byte 4"));
+TEST(ChatTemplateTest, ATemplateThatTakesTooMuchIsEnded) {
+  Conversation conversation = Said({{"user", "U", {}, "", ""}});
+  conversation.chat_template =
+      "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}";
+  const absl::Status status = Failure("", conversation);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(status.message(), HasSubstr("chat_template: line 1"));
 }
 
 }  // namespace

@@ -164,6 +164,26 @@ absl::Status ReadSpecialIds(const GgufMetadata& metadata, Vocabulary* vocabulary
   return absl::OkStatus();
 }
 
+absl::Status ReadChatTemplates(const GgufMetadata& metadata, Vocabulary* vocabulary) {
+  ChatTemplateSource& source = vocabulary->chat_template;
+  for (const auto& [key, target] :
+       {std::pair("tokenizer.chat_template", &source.text),
+        std::pair("tokenizer.chat_template.tool_use", &source.tool_use_text)}) {
+    if (!metadata.Has(key)) continue;
+    ASSIGN_OR_RETURN(const absl::string_view text, metadata.Text(key));
+    *target = std::string(text);
+  }
+  for (const auto& [key, name] : {std::pair("tokenizer.ggml.bos_token_id", "bos_token"),
+                                  std::pair("tokenizer.ggml.eos_token_id", "eos_token"),
+                                  std::pair("tokenizer.ggml.unknown_token_id", "unk_token"),
+                                  std::pair("tokenizer.ggml.padding_token_id", "pad_token")}) {
+    std::optional<uint32_t> id;
+    RETURN_IF_ERROR(ReadId(metadata, key, *vocabulary, &id));
+    if (id.has_value()) source.special_tokens.emplace_back(name, vocabulary->tokens[*id].bytes);
+  }
+  return absl::OkStatus();
+}
+
 // A file mapped for reading; empty if it can't be.
 class MappedFile {
  public:
@@ -201,10 +221,7 @@ absl::StatusOr<Vocabulary> ParseGgufVocabulary(absl::string_view bytes) {
   RETURN_IF_ERROR(ReadTokens(metadata, &vocabulary, &ids));
   RETURN_IF_ERROR(ReadMerges(metadata, ids, &vocabulary));
   RETURN_IF_ERROR(ReadSpecialIds(metadata, &vocabulary));
-  if (metadata.Has("tokenizer.chat_template")) {
-    ASSIGN_OR_RETURN(const absl::string_view text, metadata.Text("tokenizer.chat_template"));
-    vocabulary.chat_template = std::string(text);
-  }
+  RETURN_IF_ERROR(ReadChatTemplates(metadata, &vocabulary));
   return vocabulary;
 }
 

@@ -17,6 +17,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 // What the keys of a small, whole file are; tests change one.
 struct Fields {
@@ -47,6 +48,7 @@ struct Fields {
         .Number("tokenizer.ggml.bos_token_id", 261)
         .Boolean("tokenizer.ggml.add_bos_token", add_bos)
         .Text("tokenizer.chat_template", "{{ x }}")
+        .Text("tokenizer.chat_template.tool_use", "{{ y }}")
         .Bytes();
   }
 };
@@ -65,7 +67,10 @@ TEST(GgufVocabularyTest, ReadsAWholeVocabulary) {
   EXPECT_TRUE(vocabulary->nfc);
   EXPECT_TRUE(vocabulary->tokens[kImEnd].special);
   EXPECT_FALSE(vocabulary->tokens[kToolCall].special);
-  EXPECT_EQ(vocabulary->chat_template, "{{ x }}");
+  EXPECT_EQ(vocabulary->chat_template.text, "{{ x }}");
+  EXPECT_EQ(vocabulary->chat_template.tool_use_text, "{{ y }}");
+  EXPECT_THAT(vocabulary->chat_template.special_tokens,
+              ElementsAre(Pair("bos_token", "<|im_start|>"), Pair("eos_token", "<|im_end|>")));
   EXPECT_THAT(vocabulary->eos_ids, ElementsAre(kImEnd));
   EXPECT_FALSE(vocabulary->bos_id.has_value());
   const auto tokenizer = Tokenizer::Create(*vocabulary, TokenizerOptions());

@@ -49,15 +49,6 @@ constexpr std::chrono::milliseconds kGrace(3000);
 // Long texts that may wait to be encoded.
 constexpr size_t kMaxQueued = 256;
 
-absl::StatusOr<common::LogLevel> ParseLogLevel(const std::string& name) {
-  if (name == "debug") return common::LogLevel::kDebug;
-  if (name == "info") return common::LogLevel::kInfo;
-  if (name == "warning") return common::LogLevel::kWarning;
-  if (name == "error") return common::LogLevel::kError;
-  return absl::InvalidArgumentError(
-      absl::StrCat("--log_level=", name, " is unknown; use debug, info, warning or error"));
-}
-
 absl::StatusOr<Options> ReadFlags() {
   Options options;
   options.model = absl::GetFlag(FLAGS_model);
@@ -65,7 +56,7 @@ absl::StatusOr<Options> ReadFlags() {
     return absl::InvalidArgumentError("--model is missing; give a model directory or a .gguf file");
   }
   options.address = absl::GetFlag(FLAGS_address);
-  ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
+  ASSIGN_OR_RETURN(options.log_level, common::ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
   options.tokenizer.max_text_bytes = absl::GetFlag(FLAGS_max_text_bytes);
   options.die_with_parent = absl::GetFlag(FLAGS_die_with_parent);
   options.heartbeat_fd = absl::GetFlag(FLAGS_heartbeat_fd);

@@ -1,6 +1,7 @@
 #include "tokenizer_service/tokenizer.h"
 
 #include <algorithm>
+#include <ctime>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,7 +38,7 @@ Tokenizer::Tokenizer(Vocabulary vocabulary, const TokenizerOptions& options)
       options_(options),
       bpe_(vocabulary_),
       hash_(HashVocabulary(vocabulary_)),
-      chat_template_(ChatTemplate::Recognize(vocabulary_.chat_template)) {
+      chat_template_(vocabulary_.chat_template) {
   // Special tokens come first, as in the reference: of two patterns that normalise alike the first
   // counts.
   for (const bool special : {true, false}) {
@@ -130,8 +131,7 @@ absl::StatusOr<DecodedPiece> Tokenizer::DecodeNext(absl::string_view pending,
 }
 
 absl::StatusOr<std::string> Tokenizer::ApplyChatTemplate(const Conversation& conversation) const {
-  RETURN_IF_ERROR(chat_template_.status());
-  return chat_template_->Render(conversation);
+  return chat_template_.Render(conversation, std::time(nullptr));
 }
 
 absl::StatusOr<absl::string_view> Tokenizer::TokenBytes(uint32_t id) const {

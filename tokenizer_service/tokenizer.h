@@ -45,12 +45,11 @@ class Tokenizer {
   absl::StatusOr<DecodedPiece> DecodeNext(absl::string_view pending, absl::Span<const uint32_t> ids,
                                           DecodeOptions options) const;
 
-  // The prompt of a conversation. Returns FAILED_PRECONDITION if the model's template is missing or
-  // unknown.
+  // The prompt of a conversation, see ChatTemplate::Render.
   absl::StatusOr<std::string> ApplyChatTemplate(const Conversation& conversation) const;
 
-  // OK if ApplyChatTemplate works, else why not.
-  absl::Status chat_template_status() const { return chat_template_.status(); }
+  // OK if the model has a chat template that can be used, else why not.
+  const absl::Status& chat_template_status() const { return chat_template_.status(); }
 
   // The bytes that `id` decodes to; INVALID_ARGUMENT if there is no such id.
   absl::StatusOr<absl::string_view> TokenBytes(uint32_t id) const;
@@ -76,7 +75,7 @@ class Tokenizer {
   const TokenizerOptions options_;
   const Bpe bpe_;
   const std::string hash_;
-  const absl::StatusOr<ChatTemplate> chat_template_;
+  const ChatTemplate chat_template_;
   AddedTokenMatcher raw_matcher_;         // tokens looked for in the text as it is
   AddedTokenMatcher normalized_matcher_;  // tokens looked for after normalisation
   uint32_t max_token_bytes_ = 0;

@@ -233,21 +233,56 @@ absl::StatusOr<std::optional<uint32_t>> FindToken(const Json& config, const char
   return WrongField(key, value, "a token of tokenizer.json");
 }
 
-// The text of chat_template, which may be a list of named templates.
-absl::Status ReadChatTemplate(const Json& config, Vocabulary* vocabulary) {
+// chat_template: a text, or a list of texts with names.
+absl::Status ReadChatTemplate(const Json& config, ChatTemplateSource* source) {
   const Json& value = Field(config, "chat_template");
   if (value.is_null()) return absl::OkStatus();
   if (value.is_string()) {
-    vocabulary->chat_template = value.get<std::string>();
+    source->text = value.get<std::string>();
     return absl::OkStatus();
   }
   if (!value.is_array()) return WrongField("chat_template", value, "a text or a list");
   for (const Json& entry : value) {
-    if (Field(entry, "name") == "default" && Field(entry, "template").is_string()) {
-      vocabulary->chat_template = entry["template"].get<std::string>();
+    if (!Field(entry, "template").is_string()) {
+      return WrongField("chat_template", entry, "an object with name and template");
+    }
+    if (Field(entry, "name") == "default") source->text = entry["template"].get<std::string>();
+    if (Field(entry, "name") == "tool_use") {
+      source->tool_use_text = entry["template"].get<std::string>();
     }
   }
   return absl::OkStatus();
+}
+
+// The special tokens that templates may name.
+void ReadSpecialTokens(const Json& config, ChatTemplateSource* source) {
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
+                          "cls_token", "mask_token"}) {
+    const Json& value = Field(config, key);
+    const Json& content = value.is_object() ? Field(value, "content") : value;
+    if (content.is_string() && content != "") {
+      source->special_tokens.emplace_back(key, content.get<std::string>());
+    }
+  }
+}
+
+// Templates in files of their own: they count more than the configuration's, but for
+// chat_template.json, which old models with images have beside the same text.
+absl::Status ReadTemplateFiles(const std::string& directory, ChatTemplateSource* source) {
+  if (std::optional<std::string> jinja = ReadFile(directory + "/chat_template.jinja")) {
+    source->text = *std::move(jinja);
+  }
+  if (std::optional<std::string> jinja =
+          ReadFile(directory + "/additional_chat_templates/tool_use.jinja")) {
+    source->tool_use_text = *std::move(jinja);
+  }
+  if (!source->text.empty()) return absl::OkStatus();
+  const std::string path = directory + "/chat_template.json";
+  const std::optional<std::string> text = ReadFile(path);
+  if (!text.has_value()) return absl::OkStatus();
+  const absl::StatusOr<Json> document = ParseObject(*text);
+  const absl::Status read = document.ok() ? ReadChatTemplate(*document, source) : document.status();
+  return read.ok() ? read : NamingFile(read, path);
 }
 
 }  // namespace
@@ -271,7 +306,8 @@ absl::Status ApplyTokenizerConfig(absl::string_view text, Vocabulary* vocabulary
   ASSIGN_OR_RETURN(const std::optional<uint32_t> eos, FindToken(config, "eos_token", *vocabulary));
   if (eos.has_value()) vocabulary->eos_ids = {*eos};
   ASSIGN_OR_RETURN(vocabulary->pad_id, FindToken(config, "pad_token", *vocabulary));
-  return ReadChatTemplate(config, vocabulary);
+  ReadSpecialTokens(config, &vocabulary->chat_template);
+  return ReadChatTemplate(config, &vocabulary->chat_template);
 }
 
 absl::StatusOr<Vocabulary> LoadTokenizerJson(const std::string& path) {
@@ -289,9 +325,7 @@ absl::StatusOr<Vocabulary> LoadTokenizerJson(const std::string& path) {
     const absl::Status applied = ApplyTokenizerConfig(*config, &*vocabulary);
     if (!applied.ok()) return NamingFile(applied, config_path);
   }
-  if (std::optional<std::string> jinja = ReadFile(directory + "/chat_template.jinja")) {
-    vocabulary->chat_template = *std::move(jinja);
-  }
+  RETURN_IF_ERROR(ReadTemplateFiles(directory, &vocabulary->chat_template));
   return vocabulary;
 }
 

@@ -17,6 +17,7 @@ namespace {
 using Json = nlohmann::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 Json ByteLevel(bool use_regex) {
   return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", use_regex}};
@@ -140,15 +141,37 @@ TEST(TokenizerJsonTest, TheConfigurationNamesItsTokens) {
   Vocabulary vocabulary = SmallVocabulary();
   ASSERT_TRUE(
       ApplyTokenizerConfig(R"({"eos_token": {"content": "<|im_end|>"}, "pad_token": "<|im_start|>",
-                                       "chat_template": [{"name": "default", "template": "T"}]})",
+                                       "bos_token": null, "unk_token": "",
+                                       "chat_template": [{"name": "default", "template": "T"},
+                                                         {"name": "rag", "template": "R"},
+                                                         {"name": "tool_use", "template": "U"}]})",
                            &vocabulary)
           .ok());
   EXPECT_THAT(vocabulary.eos_ids, ElementsAre(kImEnd));
   EXPECT_EQ(vocabulary.pad_id, kImStart);
-  EXPECT_EQ(vocabulary.chat_template, "T");
+  EXPECT_EQ(vocabulary.chat_template.text, "T");
+  EXPECT_EQ(vocabulary.chat_template.tool_use_text, "U");
+  EXPECT_THAT(vocabulary.chat_template.special_tokens,
+              ElementsAre(Pair("eos_token", "<|im_end|>"), Pair("pad_token", "<|im_start|>")));
   EXPECT_THAT(ApplyTokenizerConfig(R"({"eos_token": "<none>"})", &vocabulary).message(),
               HasSubstr("eos_token"));
   EXPECT_FALSE(ApplyTokenizerConfig(R"({"chat_template": 5})", &vocabulary).ok());
+  EXPECT_THAT(ApplyTokenizerConfig(R"({"chat_template": [{"name": "a"}]})", &vocabulary).message(),
+              HasSubstr("chat_template is {\"name\":\"a\"}"));
+}
+
+TEST(TokenizerJsonTest, TemplatesOfFilesAreFound) {
+  const std::string directory = testing::TempDir() + "/templates";
+  std::filesystem::create_directories(directory + "/additional_chat_templates");
+  std::ofstream(directory + "/tokenizer.json") << Document().dump();
+  std::ofstream(directory + "/chat_template.json") << R"({"chat_template": "from json"})";
+  std::ofstream(directory + "/additional_chat_templates/tool_use.jinja") << "for tools";
+  auto vocabulary = LoadVocabulary(directory);
+  ASSERT_TRUE(vocabulary.ok()) << vocabulary.status();
+  EXPECT_EQ(vocabulary->chat_template.text, "from json");
+  EXPECT_EQ(vocabulary->chat_template.tool_use_text, "for tools");
+  std::ofstream(directory + "/tokenizer_config.json") << R"({"chat_template": "from config"})";
+  EXPECT_EQ(LoadVocabulary(directory)->chat_template.text, "from config");
 }
 
 TEST(TokenizerJsonTest, ADirectoryIsReadWithItsTemplateFile) {
@@ -159,7 +182,7 @@ TEST(TokenizerJsonTest, ADirectoryIsReadWithItsTemplateFile) {
   std::ofstream(directory + "/chat_template.jinja") << "new";
   const auto vocabulary = LoadVocabulary(directory);
   ASSERT_TRUE(vocabulary.ok()) << vocabulary.status();
-  EXPECT_EQ(vocabulary->chat_template, "new");
+  EXPECT_EQ(vocabulary->chat_template.text, "new");
   EXPECT_EQ(vocabulary->source, directory + "/tokenizer.json");
   std::ofstream(directory + "/tokenizer_config.json") << "{";
   EXPECT_THAT(LoadVocabulary(directory).status().message(),

@@ -5,6 +5,7 @@
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <grpcpp/support/proto_buffer_writer.h>
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -81,15 +82,20 @@ absl::Status EncodeBuffer(const Tokenizer& tokenizer, const grpc::ByteBuffer& re
 Conversation ToConversation(const quartet::v1::ChatPrompt& chat) {
   Conversation conversation;
   for (const quartet::v1::ChatMessage& message : chat.messages()) {
-    ChatTurn turn{message.role(), message.content(), {}};
+    ChatTurn turn{message.role(), message.content(), {}, message.tool_call_id(), message.name()};
     for (const quartet::v1::ToolCall& call : message.tool_calls()) {
-      turn.tool_calls.push_back({call.name(), call.arguments_json()});
+      turn.tool_calls.push_back({call.name(), call.arguments_json(), call.id()});
     }
     conversation.turns.push_back(std::move(turn));
   }
   conversation.tools_json.assign(chat.tools_json().begin(), chat.tools_json().end());
-  conversation.add_generation_prompt =
-      !chat.has_add_generation_prompt() || chat.add_generation_prompt();
+  conversation.continue_final_message = chat.continue_final_message();
+  conversation.add_generation_prompt = chat.has_add_generation_prompt()
+                                           ? chat.add_generation_prompt()
+                                           : !conversation.continue_final_message;
+  conversation.template_kwargs_json = chat.template_kwargs_json();
+  conversation.documents_json.assign(chat.documents_json().begin(), chat.documents_json().end());
+  conversation.chat_template = chat.chat_template();
   return conversation;
 }
 
@@ -118,6 +124,12 @@ void FillInfo(const Tokenizer& tokenizer, v1::GetInfoResponse* response) {
   response->set_has_chat_template(tokenizer.chat_template_status().ok());
   response->set_source(vocabulary.source);
   response->set_max_token_bytes(tokenizer.max_token_bytes());
+  if (const std::optional<FillInMiddleIds> ids = FindFillInMiddle(vocabulary); ids.has_value()) {
+    v1::FillInMiddle* const marks = response->mutable_fill_in_middle();
+    marks->set_prefix_id(ids->prefix);
+    marks->set_suffix_id(ids->suffix);
+    marks->set_middle_id(ids->middle);
+  }
 }
 
 absl::Status DecodeItem(const Tokenizer& tokenizer, const v1::StreamDecodeItem& item,
@@ -205,6 +217,7 @@ class VocabularyReactor final : public grpc::ServerWriteReactor<v1::GetVocabular
     size_t size = response_.hash().size() + kEntryBytes;
     do {
       response_.add_tokens(tokens[next_id_].bytes);
+      response_.add_special(tokens[next_id_].special);
       size += tokens[next_id_].bytes.size() + kEntryBytes;
       ++next_id_;
     } while (next_id_ < tokens.size() &&
@@ -272,7 +285,9 @@ grpc::ServerUnaryReactor* TokenizerService::Decode(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* TokenizerService::ApplyChatTemplate(
     grpc::CallbackServerContext* context, const v1::ApplyChatTemplateRequest* request,
     v1::ApplyChatTemplateResponse* response) {
-  return Answer(context, pool_, request->ByteSizeLong(),
+  // What a template of a client's takes is known only afterwards.
+  const bool is_long = !request->chat().chat_template().empty();
+  return Answer(context, pool_, is_long ? kInlineBytes + 1 : request->ByteSizeLong(),
                 [this, request, response] { return RenderChat(*tokenizer_, *request, response); });
 }
 

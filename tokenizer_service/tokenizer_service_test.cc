@@ -15,10 +15,14 @@ using ::testing::HasSubstr;
 
 class TokenizerServiceTest : public testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { Start(SmallVocabulary()); }
+
+  // Ends the server that runs.
+  void Start(Vocabulary vocabulary) {
+    server_.reset();
     TokenizerOptions options;
     options.max_text_bytes = 200'000;
-    tokenizer_ = Tokenizer::Create(SmallVocabulary(), options);
+    tokenizer_ = Tokenizer::Create(std::move(vocabulary), options);
     service_ = std::make_unique<TokenizerService>(tokenizer_.get(), &pool_);
     common::ServerOptions server_options;
     server_options.address = "127.0.0.1:0";
@@ -104,6 +108,75 @@ TEST_F(TokenizerServiceTest, DecodeNamesUnknownIds) {
   EXPECT_THAT(status.error_message(), HasSubstr("5000"));
 }
 
+TEST_F(TokenizerServiceTest, TheRequestsTemplateAndItsVariablesMakeThePrompt) {
+  v1::ApplyChatTemplateRequest request;
+  quartet::v1::ChatPrompt* const chat = request.mutable_chat();
+  quartet::v1::ChatMessage* const message = chat->add_messages();
+  message->set_role("tool");
+  message->set_content("hello");
+  message->set_tool_call_id("c1");
+  message->set_name("f");
+  chat->set_chat_template(
+      "<|im_start|>{{ messages[0].name }}{{ messages[0].tool_call_id }}{{ x }}"
+      "{{ documents[0].title }}{{ add_generation_prompt }}<|im_end|>{{ messages[0].content }}!");
+  chat->set_template_kwargs_json(R"({"x": 5})");
+  chat->add_documents_json(R"({"title": "T"})");
+  v1::ApplyChatTemplateResponse response;
+  {
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub_->ApplyChatTemplate(&context, request, &response).ok());
+  }
+  EXPECT_EQ(response.text(), "<|im_start|>fc15TTrue<|im_end|>hello!");
+  // Special tokens of the prompt are ids of their own.
+  EXPECT_EQ(response.ids(0), kImStart);
+  EXPECT_EQ(response.ids(response.ids_size() - 2), kHello);
+  chat->set_continue_final_message(true);
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->ApplyChatTemplate(&context, request, &response).ok());
+  EXPECT_EQ(response.text(), "<|im_start|>fc15TFalse<|im_end|>hello");
+}
+
+TEST_F(TokenizerServiceTest, BadChatsNameTheField) {
+  v1::ApplyChatTemplateRequest request;
+  request.mutable_chat()->add_messages()->set_role("user");
+  request.mutable_chat()->set_chat_template("{% if");
+  v1::ApplyChatTemplateResponse response;
+  {
+    grpc::ClientContext context;
+    const grpc::Status status = stub_->ApplyChatTemplate(&context, request, &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(status.error_message(), HasSubstr("chat_template: line 1"));
+  }
+  request.mutable_chat()->set_chat_template("x");
+  request.mutable_chat()->set_template_kwargs_json("[]");
+  grpc::ClientContext context;
+  const grpc::Status status = stub_->ApplyChatTemplate(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("template_kwargs_json: is no JSON object"));
+}
+
+TEST_F(TokenizerServiceTest, TellsTheMarksOfTheMiddleIfAllThreeAreThere) {
+  for (const bool all : {false, true}) {
+    Vocabulary vocabulary = SmallVocabulary();
+    for (const char* mark : {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"}) {
+      if (!all && std::string(mark) == "<|fim_suffix|>") continue;
+      AddedToken added;
+      added.id = static_cast<uint32_t>(vocabulary.tokens.size());
+      added.content = mark;
+      ASSERT_TRUE(AddAddedToken(added, &vocabulary).ok());
+    }
+    Start(vocabulary);
+    grpc::ClientContext context;
+    v1::GetInfoResponse info;
+    ASSERT_TRUE(stub_->GetInfo(&context, {}, &info).ok());
+    EXPECT_EQ(info.has_fill_in_middle(), all);
+    if (!all) continue;
+    EXPECT_EQ(info.fill_in_middle().prefix_id(), kToolCall + 1);
+    EXPECT_EQ(info.fill_in_middle().suffix_id(), kToolCall + 2);
+    EXPECT_EQ(info.fill_in_middle().middle_id(), kToolCall + 3);
+  }
+}
+
 TEST_F(TokenizerServiceTest, AModelWithoutATemplateRefusesChats) {
   v1::ApplyChatTemplateRequest request;
   request.mutable_chat()->add_messages()->set_role("user");
@@ -156,15 +229,23 @@ TEST_F(TokenizerServiceTest, GivesOutTheVocabulary) {
   const auto reader = stub_->GetVocabulary(&context, {});
   v1::GetVocabularyResponse chunk;
   std::vector<std::string> tokens;
+  std::vector<bool> special;
   while (reader->Read(&chunk)) {
     EXPECT_EQ(chunk.first_id(), tokens.size());
     EXPECT_EQ(chunk.hash(), tokenizer_->hash());
     EXPECT_LE(chunk.ByteSizeLong(), size_t{1} << 20);
     tokens.insert(tokens.end(), chunk.tokens().begin(), chunk.tokens().end());
+    special.insert(special.end(), chunk.special().begin(), chunk.special().end());
   }
   EXPECT_TRUE(reader->Finish().ok());
   ASSERT_EQ(tokens.size(), 264u);
   EXPECT_EQ(tokens[kSpaceHello], " hello");
+  EXPECT_EQ(tokens[0xff], "\xff");  // a byte, though no text
+  EXPECT_EQ(tokens[kImStart], "<|im_start|>");
+  ASSERT_EQ(special.size(), tokens.size());
+  EXPECT_TRUE(special[kImStart]);
+  EXPECT_FALSE(special[kToolCall]);
+  EXPECT_FALSE(special[kHello]);
 }
 
 TEST(WorkPoolTest, RefusesWorkBeyondItsQueue) {

@@ -118,9 +118,20 @@ absl::Status AddAddedToken(AddedToken added, Vocabulary* vocabulary) {
   return absl::OkStatus();
 }
 
+std::optional<FillInMiddleIds> FindFillInMiddle(const Vocabulary& vocabulary) {
+  std::optional<uint32_t> prefix, suffix, middle;
+  for (const AddedToken& added : vocabulary.added_tokens) {
+    if (added.content == "<|fim_prefix|>") prefix = added.id;
+    if (added.content == "<|fim_suffix|>") suffix = added.id;
+    if (added.content == "<|fim_middle|>") middle = added.id;
+  }
+  if (!prefix.has_value() || !suffix.has_value() || !middle.has_value()) return std::nullopt;
+  return FillInMiddleIds{*prefix, *suffix, *middle};
+}
+
 std::string HashVocabulary(const Vocabulary& vocabulary) {
   Sha256 hash;
-  hash.AddText("quartet tokenizer 1");
+  hash.AddText("quartet tokenizer 2");
   hash.AddNumber(vocabulary.tokens.size());
   for (const Token& token : vocabulary.tokens) {
     hash.AddText(token.bytes);
@@ -142,13 +153,13 @@ std::string HashVocabulary(const Vocabulary& vocabulary) {
                  vocabulary.ignore_merges << 2);
   hash.AddNumber(vocabulary.prefix_ids.size());
   for (uint32_t id : vocabulary.prefix_ids) hash.AddNumber(id);
-  hash.AddText(vocabulary.chat_template);
-  return hash.Hex();
-}
-
-std::string Sha256Hex(absl::string_view bytes) {
-  Sha256 hash;
-  hash.Add(bytes);
+  hash.AddText(vocabulary.chat_template.text);
+  hash.AddText(vocabulary.chat_template.tool_use_text);
+  hash.AddNumber(vocabulary.chat_template.special_tokens.size());
+  for (const auto& [name, text] : vocabulary.chat_template.special_tokens) {
+    hash.AddText(name);
+    hash.AddText(text);
+  }
   return hash.Hex();
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -46,6 +47,14 @@ enum class SplitPattern {
            // ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 };
 
+// The chat templates of a model and the tokens that they may name.
+struct ChatTemplateSource {
+  std::string text;           // empty if the model has none
+  std::string tool_use_text;  // used when there are tools; empty: `text` is
+  // Variables like ("bos_token", "<s>").
+  std::vector<std::pair<std::string, std::string>> special_tokens;
+};
+
 struct Vocabulary {
   std::string source;         // the file it was loaded from
   std::vector<Token> tokens;  // by id, added tokens included
@@ -59,7 +68,7 @@ struct Vocabulary {
   std::optional<uint32_t> bos_id;    // the prefix's id, if it has one
   std::vector<uint32_t> eos_ids;
   std::optional<uint32_t> pad_id;
-  std::string chat_template;  // Jinja text; empty if the model has none
+  ChatTemplateSource chat_template;
 };
 
 // Loads from a directory that holds tokenizer.json, from a .json file, or from a .gguf file.
@@ -76,10 +85,16 @@ Token MakeToken(absl::string_view text);
 // Adds `added` as a token, or marks the token that already has its id and content.
 absl::Status AddAddedToken(AddedToken added, Vocabulary* vocabulary);
 
+// The marks of a prompt to be filled in the middle.
+struct FillInMiddleIds {
+  uint32_t prefix;
+  uint32_t suffix;
+  uint32_t middle;
+};
+// Those that Qwen2.5 and other models of code know; nothing if one of the three is no added token.
+std::optional<FillInMiddleIds> FindFillInMiddle(const Vocabulary& vocabulary);
+
 // SHA-256, hex, over all that decides ids and text.
 std::string HashVocabulary(const Vocabulary& vocabulary);
-
-// SHA-256 of `bytes`, hex.
-std::string Sha256Hex(absl::string_view bytes);
 
 }  // namespace quartet::tokenizer

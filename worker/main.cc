@@ -94,15 +94,6 @@ struct ProcessOptions {
   int heartbeat_fd = -1;
 };
 
-absl::StatusOr<common::LogLevel> ParseLogLevel(const std::string& name) {
-  if (name == "debug") return common::LogLevel::kDebug;
-  if (name == "info") return common::LogLevel::kInfo;
-  if (name == "warning") return common::LogLevel::kWarning;
-  if (name == "error") return common::LogLevel::kError;
-  return absl::InvalidArgumentError(
-      absl::StrCat("--log_level=", name, " is unknown; use debug, info, warning or error"));
-}
-
 absl::StatusOr<kernels::DType> ParseDType(const std::string& name) {
   if (name == "bfloat16") return kernels::DType::kBFloat16;
   if (name == "float32") return kernels::DType::kFloat32;
@@ -203,7 +194,7 @@ absl::StatusOr<ProcessOptions> ReadFlags() {
   worker.step_timeout_factor = absl::GetFlag(FLAGS_step_timeout_factor);
   worker.idle_probe_interval = absl::GetFlag(FLAGS_idle_probe_interval);
   options.heartbeat_fd = absl::GetFlag(FLAGS_heartbeat_fd);
-  ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
+  ASSIGN_OR_RETURN(options.log_level, common::ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
   options.die_with_parent = absl::GetFlag(FLAGS_die_with_parent);
   RETURN_IF_ERROR(CheckRanges(worker));
   return options;

@@ -9,7 +9,10 @@ QUARTET_VENV=$QUARTET_CACHE/venv
 QUARTET_RUN=${QUARTET_RUN:-$QUARTET_CACHE/run}
 QUARTET_BUILD=${QUARTET_BUILD:-$QUARTET_ROOT/build/release}
 QUARTET_BIN=$QUARTET_BUILD/bin
-export QUARTET_CACHE
+# Where setup puts Node.js if the machine has none that is new enough.
+QUARTET_NODE_HOME=$QUARTET_CACHE/node
+PATH=$QUARTET_NODE_HOME/bin:$PATH
+export QUARTET_CACHE PATH
 # Lets a second checkout reuse what the first one compiled.
 export CCACHE_BASEDIR=$QUARTET_ROOT CCACHE_NOHASHDIR=1
 

@@ -13,6 +13,30 @@ namespace {
 
 using nlohmann::json;
 
+// One part of a message's content.
+absl::StatusOr<std::string> ReadPart(const json& part, const std::string& where) {
+  const json type = part.is_object() ? part.value("type", json()) : json();
+  if (!type.is_string()) {
+    return InvalidField(
+        where,
+        absl::StrCat(where, " must be {\"type\": \"text\", \"text\": ...}, got ", Show(part)));
+  }
+  // Assistants' refusals are text that the model has said before.
+  const char* const field = type == json("refusal") ? "refusal" : "text";
+  const bool is_text = type == json("text") || type == json("refusal") ||
+                       type == json("input_text") || type == json("output_text");
+  if (!is_text) {
+    return InvalidField(where, absl::StrCat(where, " is of type ", Show(type),
+                                            ": the model reads text only; send parts of type "
+                                            "\"text\""));
+  }
+  const FieldReader fields(part, where + ".");
+  std::string text;
+  if (fields.Find(field) == nullptr) return fields.Wrong(field, "a string");
+  RETURN_IF_ERROR(fields.Read(field, &text));
+  return text;
+}
+
 absl::StatusOr<std::string> ReadContent(const FieldReader& fields, const std::string& where) {
   const json* const content = fields.Find("content");
   if (content == nullptr) return std::string();
@@ -20,19 +44,23 @@ absl::StatusOr<std::string> ReadContent(const FieldReader& fields, const std::st
   if (!content->is_array()) return fields.Wrong("content", "a string or a list of parts");
   std::string text;
   for (size_t i = 0; i < content->size(); ++i) {
-    const json& part = (*content)[i];
-    if (part.is_object() && part.value("type", json()) == json("text") && part.contains("text") &&
-        part["text"].is_string()) {
-      text += part["text"].get_ref<const std::string&>();
-      continue;
-    }
-    const std::string field = absl::StrCat(where, "content[", i, "]");
-    return InvalidField(field, absl::StrCat(field,
-                                            " must be {\"type\": \"text\", \"text\": ...}; "
-                                            "other parts are not supported, got ",
-                                            Show(part)));
+    ASSIGN_OR_RETURN(const std::string part,
+                     ReadPart((*content)[i], absl::StrCat(where, "content[", i, "]")));
+    text += part;
   }
   return text;
+}
+
+// The "function" of a tool call, or the older "function_call".
+absl::StatusOr<ToolCall> ReadCall(const json& function, const std::string& where) {
+  ToolCall call;
+  call.arguments_json = "{}";
+  const FieldReader fields(function, where);
+  RETURN_IF_ERROR(fields.Read("name", &call.name));
+  RETURN_IF_ERROR(fields.Read("arguments", &call.arguments_json));
+  if (call.name.empty()) return fields.Wrong("name", "a string");
+  if (call.arguments_json.empty()) call.arguments_json = "{}";
+  return call;
 }
 
 absl::Status ReadToolCalls(const FieldReader& fields, const std::string& where,
@@ -47,13 +75,8 @@ absl::Status ReadToolCalls(const FieldReader& fields, const std::string& where,
       return fields.Wrong("tool_calls", kMust);
     }
     const std::string at = absl::StrCat(where, "tool_calls[", i, "].");
-    ToolCall call;
-    call.arguments_json = "{}";
+    ASSIGN_OR_RETURN(ToolCall call, ReadCall(element["function"], at + "function."));
     RETURN_IF_ERROR(FieldReader(element, at).Read("id", &call.id));
-    const FieldReader function(element["function"], at + "function.");
-    RETURN_IF_ERROR(function.Read("name", &call.name));
-    RETURN_IF_ERROR(function.Read("arguments", &call.arguments_json));
-    if (call.name.empty()) return function.Wrong("name", "a string");
     calls->push_back(std::move(call));
   }
   return absl::OkStatus();
@@ -68,45 +91,58 @@ absl::StatusOr<ChatMessage> ReadMessage(const json& value, size_t index) {
   const FieldReader fields(value, where);
   ChatMessage message;
   RETURN_IF_ERROR(fields.Read("role", &message.role));
-  // The newer name of the same role.
+  // The newer name of the one role, and the older of the other.
   if (message.role == "developer") message.role = "system";
+  if (message.role == "function") message.role = "tool";
   if (message.role != "system" && message.role != "user" && message.role != "assistant" &&
       message.role != "tool") {
-    return fields.Wrong("role", "\"system\", \"user\", \"assistant\" or \"tool\"");
+    return fields.Wrong("role", "\"system\", \"developer\", \"user\", \"assistant\" or \"tool\"");
   }
   ASSIGN_OR_RETURN(message.content, ReadContent(fields, where));
   RETURN_IF_ERROR(fields.Read("name", &message.name));
   RETURN_IF_ERROR(fields.Read("tool_call_id", &message.tool_call_id));
   RETURN_IF_ERROR(ReadToolCalls(fields, where, &message.tool_calls));
+  if (const json* const call = fields.Find("function_call"); call != nullptr) {
+    if (!call->is_object())
+      return fields.Wrong("function_call", "an object with name and arguments");
+    ASSIGN_OR_RETURN(ToolCall read, ReadCall(*call, where + "function_call."));
+    message.tool_calls.push_back(std::move(read));
+  }
   if (fields.Find("content") == nullptr && message.tool_calls.empty()) {
     return fields.Wrong("content", "a string or a list of parts");
   }
   return message;
 }
 
-absl::Status ReadTools(const json& body, absl::string_view text, ChatPrompt* chat) {
-  const FieldReader fields(body);
-  if (fields.Find("functions") != nullptr || fields.Find("function_call") != nullptr) {
-    return InvalidField("functions", "functions and function_call are not supported; use tools");
+// How the template is to end the prompt.
+absl::Status ReadEnding(const FieldReader& fields, ChatPrompt* chat) {
+  std::optional<bool> add_generation_prompt;
+  RETURN_IF_ERROR(fields.Read("add_generation_prompt", &add_generation_prompt));
+  RETURN_IF_ERROR(fields.Read("continue_final_message", &chat->continue_final_message));
+  chat->add_generation_prompt = add_generation_prompt.value_or(!chat->continue_final_message);
+  if (chat->add_generation_prompt && chat->continue_final_message) {
+    return InvalidField("continue_final_message",
+                        "continue_final_message and add_generation_prompt can't both be true: the "
+                        "answer either continues the last message or begins a new one");
   }
-  const json* const choice = fields.Find("tool_choice");
-  if (choice != nullptr && *choice != json("auto") && *choice != json("none")) {
-    return InvalidField("tool_choice", absl::StrCat("tool_choice other than \"auto\" or \"none\" "
-                                                    "is not supported in this release, got ",
-                                                    Show(*choice)));
+  return absl::OkStatus();
+}
+
+// What else the template sees, and the template itself.
+absl::Status ReadTemplate(const FieldReader& fields, absl::string_view text, ChatPrompt* chat) {
+  RETURN_IF_ERROR(fields.Read("chat_template", &chat->chat_template));
+  if (const json* const kwargs = fields.Find("chat_template_kwargs"); kwargs != nullptr) {
+    if (!kwargs->is_object()) return fields.Wrong("chat_template_kwargs", "an object");
+    ASSIGN_OR_RETURN(chat->template_kwargs_json, OrderedText(text, {"chat_template_kwargs"}));
   }
-  const json* const tools = fields.Find("tools");
-  if (tools == nullptr) return absl::OkStatus();
-  constexpr char kMust[] = "a list of {\"type\": \"function\", \"function\": {\"name\": ..., ...}}";
-  if (!tools->is_array()) return fields.Wrong("tools", kMust);
-  for (const json& tool : *tools) {
-    const bool fits = tool.is_object() && tool.value("type", json()) == json("function") &&
-                      tool.contains("function") && tool["function"].is_object() &&
-                      tool["function"].value("name", json()).is_string();
-    if (!fits) return fields.Wrong("tools", kMust);
+  const json* const documents = fields.Find("documents");
+  if (documents == nullptr) return absl::OkStatus();
+  constexpr char kMust[] = "a list of objects, e.g. [{\"title\": ..., \"text\": ...}]";
+  if (!documents->is_array()) return fields.Wrong("documents", kMust);
+  for (const json& document : *documents) {
+    if (!document.is_object()) return fields.Wrong("documents", kMust);
   }
-  if (choice != nullptr && *choice == json("none")) return absl::OkStatus();
-  ASSIGN_OR_RETURN(chat->tools_json, OrderedElements(text, "tools"));
+  ASSIGN_OR_RETURN(chat->documents_json, OrderedElements(text, "documents"));
   return absl::OkStatus();
 }
 
@@ -123,8 +159,8 @@ absl::StatusOr<ChatPrompt> ReadChat(const json& body, absl::string_view text) {
     ASSIGN_OR_RETURN(ChatMessage message, ReadMessage((*messages)[i], i));
     chat.messages.push_back(std::move(message));
   }
-  RETURN_IF_ERROR(fields.Read("add_generation_prompt", &chat.add_generation_prompt));
-  RETURN_IF_ERROR(ReadTools(body, text, &chat));
+  RETURN_IF_ERROR(ReadEnding(fields, &chat));
+  RETURN_IF_ERROR(ReadTemplate(fields, text, &chat));
   return chat;
 }
 

@@ -1,4 +1,5 @@
-// The conversation in a chat request: messages, their parts, tool calls, and the tools.
+// The conversation in a chat request: messages, their parts and tool calls, and what else the chat
+// template sees. The tools are in tool_request.h.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -9,8 +10,8 @@
 
 namespace quartet::gateway::http {
 
-// Reads messages, tools and what else a chat template sees. `text` is the text that `body` was
-// parsed from. Returns INVALID_ARGUMENT naming the field.
+// Reads all that a chat template sees but the tools. `text` is the text that `body` was parsed
+// from. Returns INVALID_ARGUMENT naming the field.
 absl::StatusOr<ChatPrompt> ReadChat(const nlohmann::json& body, absl::string_view text);
 
 }  // namespace quartet::gateway::http

@@ -1,10 +1,14 @@
 #include "gateway/http/common_fields.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "gateway/http/account_fields.h"
+#include "gateway/http/json_body.h"
+#include "gateway/http/refused_fields.h"
 #include "gateway/request_error.h"
 
 namespace quartet::gateway::http {
@@ -46,19 +50,6 @@ absl::Status ReadLogitBias(const FieldReader& fields, std::map<uint32_t, float>*
   return absl::OkStatus();
 }
 
-absl::Status ReadStopTokenIds(const FieldReader& fields, std::vector<uint32_t>* ids) {
-  const json* const list = fields.Find("stop_token_ids");
-  if (list == nullptr) return absl::OkStatus();
-  if (!list->is_array()) return fields.Wrong("stop_token_ids", "a list of token ids");
-  for (const json& id : *list) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > UINT32_MAX) {
-      return fields.Wrong("stop_token_ids", "a list of token ids");
-    }
-    ids->push_back(id.get<uint32_t>());
-  }
-  return absl::OkStatus();
-}
-
 absl::Status ReadSeed(const FieldReader& fields, std::optional<uint64_t>* seed) {
   const json* const value = fields.Find("seed");
   if (value == nullptr) return absl::OkStatus();
@@ -77,19 +68,77 @@ absl::Status ReadStreaming(const FieldReader& fields, OpenAiRequest* request) {
   if (!request->stream) {
     return InvalidField("stream_options", "stream_options may only be given with \"stream\": true");
   }
-  return FieldReader(*options, "stream_options.").Read("include_usage", &request->include_usage);
+  const FieldReader inner(*options, "stream_options.");
+  RETURN_IF_ERROR(inner.Read("include_usage", &request->include_usage));
+  RETURN_IF_ERROR(inner.Read("continuous_usage_stats", &request->continuous_usage));
+  return inner.Read("include_obfuscation", &request->obfuscate);
 }
 
-absl::Status RefuseUnsupported(const FieldReader& fields) {
-  const json* const format = fields.Find("response_format");
-  if (format == nullptr) return absl::OkStatus();
-  if (format->is_object() && format->value("type", json()) == json("text")) {
-    return absl::OkStatus();
+absl::Status ReadTruncation(const FieldReader& fields, GenerationRequest* generation) {
+  std::optional<int64_t> tokens;
+  RETURN_IF_ERROR(fields.Read("truncate_prompt_tokens", -1, kMaxTokens, &tokens));
+  if (tokens == 0) return fields.Wrong("truncate_prompt_tokens", "-1 or at least 1");
+  if (tokens.has_value()) {
+    generation->truncate_prompt_tokens =
+        *tokens == -1 ? kTruncateToFit : static_cast<uint32_t>(*tokens);
   }
-  return InvalidField("response_format",
-                      absl::StrCat("response_format other than {\"type\": \"text\"} is not "
-                                   "supported in this release, got ",
-                                   Show(*format)));
+  std::string side = "left";
+  RETURN_IF_ERROR(fields.ReadOneOf("truncation_side", {"left", "right"}, &side));
+  generation->truncate_keeps_start = side == "right";
+  return absl::OkStatus();
+}
+
+absl::Status ReadRepetitionDetection(const FieldReader& fields,
+                                     std::optional<RepetitionDetection>* detection) {
+  const json* const value = fields.Find("repetition_detection");
+  if (value == nullptr) return absl::OkStatus();
+  if (!value->is_object()) {
+    return fields.Wrong("repetition_detection",
+                        "an object with max_pattern_size, min_pattern_size and min_count");
+  }
+  const FieldReader inner(*value, "repetition_detection.");
+  std::optional<uint32_t> max_size;
+  std::optional<uint32_t> min_size;
+  std::optional<uint32_t> min_count;
+  RETURN_IF_ERROR(inner.Read("max_pattern_size", 0, kMaxTokens, &max_size));
+  RETURN_IF_ERROR(inner.Read("min_pattern_size", 0, kMaxTokens, &min_size));
+  RETURN_IF_ERROR(inner.Read("min_count", 0, kMaxTokens, &min_count));
+  if (max_size.value_or(0) == 0) return absl::OkStatus();  // vLLM's way to switch it off.
+  *detection = {std::max(min_size.value_or(0), 1u), *max_size, min_count.value_or(0)};
+  return absl::OkStatus();
+}
+
+// vLLM's ways to say what is read and what is told.
+absl::Status ReadTokenFields(const FieldReader& fields, OpenAiRequest* request,
+                             GenerationRequest* generation) {
+  RETURN_IF_ERROR(fields.Read("skip_special_tokens", &generation->skip_special_tokens));
+  // Byte-level tokenizers put no spaces there, whatever this says.
+  bool spaces = true;
+  RETURN_IF_ERROR(fields.Read("spaces_between_special_tokens", &spaces));
+  RETURN_IF_ERROR(fields.Read("include_stop_str_in_output", &generation->include_stop_in_output));
+  RETURN_IF_ERROR(fields.Read("add_special_tokens", &generation->add_special_tokens));
+  RETURN_IF_ERROR(fields.Read("bad_words", &generation->bad_words));
+  RETURN_IF_ERROR(ReadTruncation(fields, generation));
+  RETURN_IF_ERROR(fields.Read("return_token_ids", &request->token_ids));
+  RETURN_IF_ERROR(fields.Read("return_tokens_as_token_ids", &request->tokens_as_ids));
+  std::optional<uint32_t> interval;
+  RETURN_IF_ERROR(fields.Read("stream_interval", 1, kMaxTokens, &interval));
+  request->stream_interval = interval.value_or(1);
+  RETURN_IF_ERROR(ReadRepetitionDetection(fields, &generation->repetition_detection));
+  RETURN_IF_ERROR(fields.Read("use_beam_search", &generation->use_beam_search));
+  std::optional<float> length_penalty;
+  RETURN_IF_ERROR(fields.Read("length_penalty", &length_penalty));
+  generation->length_penalty = length_penalty.value_or(1);
+  return absl::OkStatus();
+}
+
+absl::Status ReadPromptLogprobs(const FieldReader& fields, OpenAiRequest* request,
+                                SamplingParams* sampling) {
+  RETURN_IF_ERROR(fields.Read("prompt_logprobs", 0, 20, &sampling->prompt_logprobs));
+  request->prompt_logprobs = sampling->prompt_logprobs.has_value();
+  if (!request->prompt_logprobs || !request->stream) return absl::OkStatus();
+  return InvalidField("prompt_logprobs",
+                      "prompt_logprobs can't be combined with \"stream\": true; leave one out");
 }
 
 absl::Status ReadSampling(const FieldReader& fields, SamplingParams* sampling) {
@@ -105,7 +154,8 @@ absl::Status ReadSampling(const FieldReader& fields, SamplingParams* sampling) {
   RETURN_IF_ERROR(fields.Read("min_tokens", 0, kMaxTokens, &sampling->min_tokens));
   RETURN_IF_ERROR(fields.Read("ignore_eos", &sampling->ignore_eos));
   RETURN_IF_ERROR(ReadLogitBias(fields, &sampling->logit_bias));
-  RETURN_IF_ERROR(ReadStopTokenIds(fields, &sampling->stop_token_ids));
+  RETURN_IF_ERROR(fields.Read("stop_token_ids", &sampling->stop_token_ids));
+  RETURN_IF_ERROR(fields.Read("allowed_token_ids", &sampling->allowed_token_ids));
   return ReadSeed(fields, &sampling->seed);
 }
 
@@ -114,7 +164,7 @@ absl::Status ReadSampling(const FieldReader& fields, SamplingParams* sampling) {
 absl::Status ReadCommonFields(const json& body, OpenAiRequest* request,
                               GenerationRequest* generation) {
   const FieldReader fields(body);
-  RETURN_IF_ERROR(RefuseUnsupported(fields));
+  RETURN_IF_ERROR(RefuseFields(body));
   RETURN_IF_ERROR(ReadStreaming(fields, request));
   RETURN_IF_ERROR(fields.Read("model", &generation->model));
   std::optional<uint32_t> n;
@@ -122,13 +172,9 @@ absl::Status ReadCommonFields(const json& body, OpenAiRequest* request,
   request->n = generation->n = n.value_or(1);
   RETURN_IF_ERROR(ReadStop(fields, &generation->stop));
   RETURN_IF_ERROR(ReadSampling(fields, &generation->sampling));
-  RETURN_IF_ERROR(fields.Read("skip_special_tokens", &generation->skip_special_tokens));
-  std::optional<int64_t> priority;
-  RETURN_IF_ERROR(fields.Read("priority", INT32_MIN, INT32_MAX, &priority));
-  generation->priority = static_cast<int32_t>(priority.value_or(0));
-  RETURN_IF_ERROR(fields.Read("cache_salt", &generation->cache_salt));
-  std::string user;  // Known and checked, of no use here.
-  return fields.Read("user", &user);
+  RETURN_IF_ERROR(ReadPromptLogprobs(fields, request, &generation->sampling));
+  RETURN_IF_ERROR(ReadTokenFields(fields, request, generation));
+  return ReadAccountFields(body, request, generation);
 }
 
 }  // namespace quartet::gateway::http

@@ -15,6 +15,7 @@
 #include "gateway/http/exchange.h"
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
+#include "gateway/tool_call_parser.h"
 
 namespace quartet::gateway::http {
 
@@ -38,9 +39,22 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   // Takes over what the sinks have put into events_.
   void TakeEvents();
   void OnEvent(size_t prompt, GenerationEvent event);
-  void OnStarted(size_t prompt);
+  void OnStarted(size_t prompt, StartedEvent started);
   void OnDelta(DeltaEvent delta);
-  void OnFinished(uint32_t index, FinishReason reason);
+  // Text, and with it what the delta says of tokens.
+  void PassOn(DeltaEvent delta);
+  // What an answer's parser made of the delta's text.
+  void PassOn(DeltaEvent delta, std::vector<ToolCallPart> parts);
+  void PassOnCall(DeltaEvent delta, ToolCallPart part);
+  // Gathers deltas until they have stream_interval tokens; returns whether `delta`, then all that
+  // was gathered, is to be sent.
+  bool Gather(DeltaEvent* delta);
+  // Sends what was gathered.
+  void WriteGathered(uint32_t index);
+  void WriteDelta(const DeltaEvent& delta);
+  void OnFinished(FinishedEvent finished);
+  // What the answer's next chunk carries beside its text. The result points into extra_usage_.
+  ChunkExtras Extras(uint32_t index);
   void OnUsage(const UsageEvent& usage);
   void OnFailed(const absl::Status& status);
   void CancelAll();
@@ -50,10 +64,27 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   const std::shared_ptr<HttpExchange> exchange_;
   const StatusObserver observer_;
   const bool stream_;
+  const bool continuous_usage_;
+  const uint32_t stream_interval_;
+  const bool wants_prompts_;  // Ids or text of the prompts are told.
+  const std::vector<uint32_t> stop_token_ids_;
   const uint32_t n_;
+  // The client's own id, or the response's: in the headers, for Control.Abort and in logs.
+  std::string request_id_;
   ResponseShape shape_;
   std::vector<Gateway::RequestHandle> handles_;
   std::vector<Answer> answers_;
+  std::vector<ToolCallParser> parsers_;  // Empty, or one an answer.
+  std::vector<PromptFacts> prompts_;
+  // For the chunks of a stream that say more than its text; one entry an answer.
+  struct Progress {
+    uint32_t num_tokens = 0;
+    bool prompt_told = false;
+    bool any_delta = false;
+  };
+  std::vector<Progress> progress_;
+  std::vector<uint32_t> prompt_sizes_;
+  UsageEvent extra_usage_;
   UsageEvent usage_;
   size_t num_prompts_left_;
   bool streaming_ = false;  // The head is out.

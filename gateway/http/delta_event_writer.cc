@@ -18,7 +18,7 @@ constexpr char kTextMark[] = "\x7f text \x7f";
 }  // namespace
 
 DeltaEventWriter::DeltaEventWriter(const ResponseShape& shape) : shape_(shape) {
-  if (shape.logprobs) return;
+  if (shape.logprobs || shape.token_ids || shape.obfuscate) return;
   DeltaEvent mark;
   mark.index = kIndexMark;
   mark.text = kTextMark;
@@ -34,9 +34,11 @@ DeltaEventWriter::DeltaEventWriter(const ResponseShape& shape) : shape_(shape) {
   after_text_ = event.substr(text_at + sizeof kTextMark - 1);
 }
 
-void DeltaEventWriter::Append(const DeltaEvent& delta, std::string* out) const {
-  if (before_index_.empty() || FirstInvalidUtf8(delta.text) != delta.text.size()) {
-    absl::StrAppend(out, SseEvent(DeltaChunk(shape_, delta)));
+void DeltaEventWriter::Append(const DeltaEvent& delta, std::string* out,
+                              const ChunkExtras& extras) const {
+  const bool alike = !before_index_.empty() && extras.usage == nullptr && extras.prompt == nullptr;
+  if (!alike || FirstInvalidUtf8(delta.text) != delta.text.size()) {
+    absl::StrAppend(out, SseEvent(DeltaChunk(shape_, delta, extras)));
     return;
   }
   absl::StrAppend(out, before_index_, delta.index, before_text_);

@@ -13,12 +13,12 @@ class DeltaEventWriter {
  public:
   explicit DeltaEventWriter(const ResponseShape& shape);
 
-  // Adds SseEvent(DeltaChunk(shape, delta)).
-  void Append(const DeltaEvent& delta, std::string* out) const;
+  // Adds SseEvent(DeltaChunk(shape, delta, extras)).
+  void Append(const DeltaEvent& delta, std::string* out, const ChunkExtras& extras = {}) const;
 
  private:
   const ResponseShape shape_;
-  // Around the index and the text; empty if events also differ in their log-probabilities.
+  // Around the index and the text; empty if events also differ in more.
   std::string before_index_;
   std::string before_text_;
   std::string after_text_;

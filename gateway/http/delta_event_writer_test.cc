@@ -60,6 +60,20 @@ TEST(DeltaEventWriterTest, WritesWhatTheJsonLibraryWrites) {
   }
 }
 
+TEST(DeltaEventWriterTest, WritesExtrasAsTheJsonLibraryDoes) {
+  ResponseShape shape = Shape(true, false);
+  const DeltaEvent delta = Delta(1, "x");
+  const UsageEvent usage{1, 2, 0};
+  for (const bool token_ids : {false, true}) {
+    shape.token_ids = token_ids;
+    for (const ChunkExtras& extras : {ChunkExtras{}, ChunkExtras{&usage, nullptr}}) {
+      std::string out;
+      DeltaEventWriter(shape).Append(delta, &out, extras);
+      EXPECT_EQ(out, SseEvent(DeltaChunk(shape, delta, extras)));
+    }
+  }
+}
+
 TEST(DeltaEventWriterTest, EscapesRandomTextAsTheJsonLibraryDoes) {
   const unsigned seed = std::random_device()();
   SCOPED_TRACE(seed);

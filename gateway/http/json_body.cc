@@ -1,9 +1,11 @@
 #include "gateway/http/json_body.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/status_macros.h"
 #include "gateway/request_error.h"
@@ -69,6 +71,15 @@ std::string Explain(const json::exception& error) {
   return Cut(std::move(text), 300);
 }
 
+// REQUIRES: ParseJsonObject took the body.
+absl::StatusOr<ordered_json> ParseOrdered(absl::string_view body, absl::string_view field) {
+  if (OutlineOf(body).num_fields > kMaxOrderedFields) {
+    return InvalidField(field, absl::StrCat("A body with ", field, " may have at most ",
+                                            kMaxOrderedFields, " fields"));
+  }
+  return ordered_json::parse(body.begin(), body.end(), nullptr, false);
+}
+
 }  // namespace
 
 absl::StatusOr<json> ParseJsonObject(absl::string_view body) {
@@ -94,18 +105,34 @@ absl::StatusOr<json> ParseJsonObject(absl::string_view body) {
   return parsed;
 }
 
+absl::StatusOr<ordered_json> ParseOrdered(absl::string_view body) {
+  if (OutlineOf(body).num_fields > kMaxOrderedFields) {
+    return InvalidField("", absl::StrCat("The body may have at most ", kMaxOrderedFields,
+                                         " fields in all its objects together"));
+  }
+  return ParseOrdered(body, "");
+}
+
 absl::StatusOr<std::vector<std::string>> OrderedElements(absl::string_view body,
                                                          absl::string_view field) {
-  if (OutlineOf(body).num_fields > kMaxOrderedFields) {
-    return InvalidField(field, absl::StrCat("A body with ", field, " may have at most ",
-                                            kMaxOrderedFields, " fields"));
-  }
-  const ordered_json parsed = ordered_json::parse(body.begin(), body.end(), nullptr, false);
+  ASSIGN_OR_RETURN(const ordered_json parsed, ParseOrdered(body, field));
   const auto found = parsed.find(std::string(field));
   std::vector<std::string> elements;
   if (found == parsed.end() || !found->is_array()) return elements;
   for (const ordered_json& element : *found) elements.push_back(element.dump());
   return elements;
+}
+
+absl::StatusOr<std::string> OrderedText(absl::string_view body,
+                                        const std::vector<std::string>& path) {
+  ASSIGN_OR_RETURN(const ordered_json parsed, ParseOrdered(body, path.front()));
+  const ordered_json* value = &parsed;
+  for (const std::string& name : path) {
+    const auto found = value->find(name);
+    if (found == value->end()) return std::string();
+    value = &*found;
+  }
+  return value->dump();
 }
 
 std::string Show(const json& value) {
@@ -152,6 +179,42 @@ absl::Status FieldReader::Read(const char* name, std::optional<float>* value) co
   if (found == nullptr) return absl::OkStatus();
   if (!found->is_number()) return Wrong(name, "a number");
   *value = static_cast<float>(found->get<double>());
+  return absl::OkStatus();
+}
+
+absl::Status FieldReader::Read(const char* name, std::vector<std::string>* value) const {
+  const json* const found = Find(name);
+  if (found == nullptr) return absl::OkStatus();
+  if (!found->is_array()) return Wrong(name, "a list of strings");
+  for (const json& element : *found) {
+    if (!element.is_string()) return Wrong(name, "a list of strings");
+    value->push_back(element.get<std::string>());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FieldReader::Read(const char* name, std::vector<uint32_t>* value) const {
+  const json* const found = Find(name);
+  if (found == nullptr) return absl::OkStatus();
+  if (!found->is_array()) return Wrong(name, "a list of token ids");
+  for (const json& id : *found) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > UINT32_MAX) {
+      return Wrong(name, "a list of token ids");
+    }
+    value->push_back(id.get<uint32_t>());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FieldReader::ReadOneOf(const char* name, const std::vector<std::string>& words,
+                                    std::string* value) const {
+  std::string word;
+  RETURN_IF_ERROR(Read(name, &word));
+  if (Find(name) == nullptr) return absl::OkStatus();
+  if (std::find(words.begin(), words.end(), word) == words.end()) {
+    return Wrong(name, absl::StrCat("one of ", absl::StrJoin(words, ", ")));
+  }
+  *value = std::move(word);
   return absl::OkStatus();
 }
 

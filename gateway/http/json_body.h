@@ -18,10 +18,19 @@ namespace quartet::gateway::http {
 // UTF-8, not JSON, nested deeper than 100, or not an object.
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view body);
 
+// The same body with all fields in the client's order. Returns INVALID_ARGUMENT if it has too many
+// for that. REQUIRES: ParseJsonObject took the body.
+absl::StatusOr<nlohmann::ordered_json> ParseOrdered(absl::string_view body);
+
 // The elements of the array `field` of the same body, each as JSON text with its keys in the
 // client's order. Empty if there is no such field. REQUIRES: ParseJsonObject took the body.
 absl::StatusOr<std::vector<std::string>> OrderedElements(absl::string_view body,
                                                          absl::string_view field);
+
+// The JSON text of the value at `path` in the same body, with its keys in the client's order; empty
+// if there is none. REQUIRES: ParseJsonObject took the body.
+absl::StatusOr<std::string> OrderedText(absl::string_view body,
+                                        const std::vector<std::string>& path);
 
 // A value for a message: its JSON, cut when long.
 std::string Show(const nlohmann::json& value);
@@ -41,6 +50,12 @@ class FieldReader {
   absl::Status Read(const char* name, std::optional<bool>* value) const;
   absl::Status Read(const char* name, std::string* value) const;
   absl::Status Read(const char* name, std::optional<float>* value) const;
+  absl::Status Read(const char* name, std::vector<std::string>* value) const;
+  // Token ids.
+  absl::Status Read(const char* name, std::vector<uint32_t>* value) const;
+  // One of a few words.
+  absl::Status ReadOneOf(const char* name, const std::vector<std::string>& words,
+                         std::string* value) const;
   // Whole numbers in [min, max].
   absl::Status Read(const char* name, int64_t min, int64_t max,
                     std::optional<int64_t>* value) const;

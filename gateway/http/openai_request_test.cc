@@ -59,8 +59,42 @@ constexpr BadField kBadCommon[] = {
     {R"("model": 7)", "model", "must be a string, got 7"},
     {R"("user": 7)", "user", "must be a string"},
     {R"("priority": 1e12)", "priority", "whole number"},
-    {R"("response_format": {"type": "json_object"})", "response_format",
-     "not supported in this release, got {\"type\":\"json_object\"}"},
+    {R"("response_format": {"type": "xml"})", "response_format.type",
+     "one of text, json_object, json_schema, structural_tag, got \"xml\""},
+    {R"("response_format": 5)", "response_format", "an object with a type, got 5"},
+    {R"("response_format": {"type": "json_schema"})", "response_format.json_schema",
+     "an object with name and schema, got null"},
+    {R"("response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}})",
+     "response_format.json_schema.name", "letters, digits, - or _, got \"a b\""},
+    {R"("response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": 3}})",
+     "response_format.json_schema.schema", "an object, or a JSON text, got 3"},
+    {R"("structured_outputs": {})", "structured_outputs", "one of json, regex, choice"},
+    {R"("structured_outputs": {"regex": "a", "choice": ["b"]})", "structured_outputs.choice",
+     "both structured_outputs.regex and structured_outputs.choice"},
+    {R"("structured_outputs": {"json": "{"})", "structured_outputs.json", "is not a JSON object"},
+    {R"("structured_outputs": {"json": {}, "whitespace_pattern": "x"})",
+     "structured_outputs.whitespace_pattern", "other patterns are not supported, got \"x\""},
+    {R"("guided_choice": ["a"], "response_format": {"type": "json_object"})", "guided_choice",
+     "both response_format and guided_choice"},
+    {R"("guided_regex": "a", "guided_decoding_backend": "magic")", "guided_decoding_backend",
+     "got \"magic\""},
+    {R"("truncate_prompt_tokens": 0)", "truncate_prompt_tokens", "-1 or at least 1, got 0"},
+    {R"("truncate_prompt_tokens": -2)", "truncate_prompt_tokens", "got -2"},
+    {R"("truncation_side": "middle")", "truncation_side", "one of left, right"},
+    {R"("bad_words": "x")", "bad_words", "a list of strings"},
+    {R"("allowed_token_ids": [1.5])", "allowed_token_ids", "a list of token ids"},
+    {R"("prompt_logprobs": 21)", "prompt_logprobs", "[0, 20], got 21"},
+    {R"("prompt_logprobs": 0, "stream": true)", "prompt_logprobs", "can't be combined"},
+    {R"("service_tier": "gold")", "service_tier", "one of auto, default, flex"},
+    {R"("metadata": {"a": 1})", "metadata", "an object of at most 16 strings"},
+    {R"("stream_interval": 0)", "stream_interval", "got 0"},
+    {R"("repetition_detection": [])", "repetition_detection", "an object with"},
+    {R"("length_penalty": "x")", "length_penalty", "must be a number"},
+    {R"("return_token_ids": 1)", "return_token_ids", "true or false"},
+    {R"("store": true)", "store", "the server keeps no answers"},
+    {R"("audio": {"voice": "alloy"})", "audio", "ask for text"},
+    {R"("logits_processors": ["x"])", "logits_processors", "code of a client is not run"},
+    {R"("kv_transfer_params": {"a": 1})", "kv_transfer_params", "not supported"},
 };
 
 void ExpectBad(const absl::StatusOr<OpenAiRequest>& parsed, const BadField& bad) {
@@ -94,8 +128,9 @@ TEST(OpenAiRequestTest, RefusesBadCompletions) {
       {R"("prompt": ["a", 1])", "prompt", "got [\"a\",1]"},
       {R"("prompt": [1, -1])", "prompt", "got [1,-1]"},
       {R"("prompt": null)", "prompt", "you must provide a prompt"},
-      {R"("prompt": "x", "suffix": "y")", "suffix", "not supported"},
-      {R"("prompt": "x", "best_of": 2)", "best_of", "best_of 2 and n 1"},
+      {R"("prompt": "x", "suffix": 5)", "suffix", "must be a string"},
+      {R"("prompt": "x", "best_of": 2, "n": 3)", "best_of", "best_of 2 and n 3"},
+      {R"("prompt": "x", "best_of": 2, "stream": true)", "best_of", "known at the end only"},
       {R"("prompt": "x", "logprobs": true)", "logprobs", "got true"},
       {R"("prompt": "x", "logprobs": 21)", "logprobs", "[0, 20], got 21"},
       {R"("prompt": "x", "echo": "loud")", "echo", "true or false"},
@@ -117,24 +152,22 @@ TEST(OpenAiRequestTest, RefusesBadChats) {
       {R"("messages": [{"role": "user"}])", "messages[0].content", "got null"},
       {R"("messages": [{"role": "user", "content": 3}])", "messages[0].content", "got 3"},
       {R"("messages": [{"role": "user", "content": [{"type": "image_url"}]}])",
-       "messages[0].content[0]", "other parts are not supported"},
+       "messages[0].content[0]", "is of type \"image_url\": the model reads text only"},
       {R"("messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}])",
        "messages[0].tool_calls", "a list of"},
       {R"("messages": [{"role": "assistant", "tool_calls": [{"function": {"name": 1}}]}])",
        "messages[0].tool_calls[0].function.name", "must be a string, got 1"},
-      {R"("messages": [{"role": "user", "content": "x"}], "tool_choice": "required")",
-       "tool_choice", "not supported in this release, got \"required\""},
-      {R"("messages": [{"role": "user", "content": "x"}], "tool_choice": {"type": "function"})",
-       "tool_choice", "not supported in this release"},
-      {R"("messages": [{"role": "user", "content": "x"}], "tools": [{"type": "web"}])", "tools",
-       "a list of"},
-      {R"("messages": [{"role": "user", "content": "x"}], "functions": [])", "functions",
-       "use tools"},
       {R"("messages": [{"role": "user", "content": "x"}], "logprobs": 3)", "logprobs", "got 3"},
       {R"("messages": [{"role": "user", "content": "x"}], "top_logprobs": 3)", "top_logprobs",
        "with \"logprobs\": true"},
       {R"("messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 0)",
        "max_completion_tokens", "got 0"},
+      {R"("messages": [{"role": "user", "content": "x"}], "reasoning_effort": "huge")",
+       "reasoning_effort", "one of none"},
+      {R"("messages": [{"role": "user", "content": "x"}], "modalities": ["text", "audio"])",
+       "modalities", "send [\"text\"]"},
+      {R"("messages": [{"role": "user", "content": "x"}], "prediction": {"type": 3})", "prediction",
+       "\"content\""},
   };
   for (const BadField& bad : kBad) {
     ExpectBad(ParseChatCompletion(absl::StrCat("{", bad.json, "}")), bad);
@@ -245,6 +278,117 @@ TEST(OpenAiRequestTest, ToolChoiceNoneHidesTheTools) {
   EXPECT_THAT(std::get<ChatPrompt>(parsed->prompts[0].prompt).tools_json, SizeIs(0));
 }
 
+TEST(OpenAiRequestTest, ReadsWhatVllmAdds) {
+  const auto parsed = Completion(
+      R"("allowed_token_ids": [1, 2], "bad_words": ["no"], "include_stop_str_in_output": true,
+         "truncate_prompt_tokens": -1, "truncation_side": "right", "add_special_tokens": false,
+         "suffix": "tail", "best_of": 4, "n": 2, "prompt_logprobs": 2, "return_token_ids": true,
+         "return_tokens_as_token_ids": true, "stream_interval": 5, "request_id": "mine",
+         "use_beam_search": true, "length_penalty": 0.5,
+         "repetition_detection": {"max_pattern_size": 4, "min_count": 3}, "user": "u",
+         "safety_identifier": "s", "service_tier": "flex", "metadata": {"a": "b"},
+         "spaces_between_special_tokens": false, "prompt_cache_key": "k", "store": false)");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(parsed->token_ids && parsed->tokens_as_ids && parsed->prompt_logprobs);
+  EXPECT_EQ(parsed->stream_interval, 5u);
+  EXPECT_EQ(parsed->request_id, "mine");
+  EXPECT_EQ(parsed->end_user, "s");
+  EXPECT_EQ(parsed->service_tier, "flex");
+  EXPECT_EQ(parsed->metadata_json, R"({"a":"b"})");
+  const GenerationRequest& request = parsed->prompts[0];
+  EXPECT_THAT(request.sampling.allowed_token_ids, ElementsAre(1, 2));
+  EXPECT_THAT(request.bad_words, ElementsAre("no"));
+  EXPECT_TRUE(request.include_stop_in_output && request.truncate_keeps_start);
+  EXPECT_EQ(request.truncate_prompt_tokens, kTruncateToFit);
+  EXPECT_EQ(request.add_special_tokens, false);
+  EXPECT_EQ(request.suffix, "tail");
+  EXPECT_EQ(request.best_of, 4u);
+  EXPECT_EQ(request.priority, 1) << "flex gives way";
+  EXPECT_TRUE(request.use_beam_search && request.wants_pieces);
+  EXPECT_FLOAT_EQ(request.length_penalty, 0.5);
+  ASSERT_TRUE(request.repetition_detection.has_value());
+  EXPECT_EQ(request.repetition_detection->min_pattern_size, 1u);
+  EXPECT_EQ(request.repetition_detection->max_pattern_size, 4u);
+  const auto stream = Completion(
+      R"("stream": true, "stream_options": {"continuous_usage_stats": true,
+         "include_obfuscation": true}, "service_tier": "priority", "priority": 3)");
+  ASSERT_TRUE(stream.ok()) << stream.status();
+  EXPECT_TRUE(stream->continuous_usage && stream->obfuscate);
+  EXPECT_EQ(stream->prompts[0].priority, 3) << "what is said in numbers counts";
+}
+
+TEST(OpenAiRequestTest, ReadsTheShapeOfTheAnswerInEveryForm) {
+  using Kind = StructuredOutput::Kind;
+  const struct {
+    const char* json;
+    Kind kind;
+    const char* text;
+  } cases[] = {
+      {R"("response_format": {"type": "json_object"})", Kind::kJsonObject, ""},
+      {R"("response_format": {"type": "json_schema", "json_schema":
+          {"name": "a", "strict": true, "schema": {"type": "object", "anyOf": []}}})",
+       Kind::kJsonSchema, R"({"type":"object","anyOf":[]})"},
+      {R"("response_format": {"type": "json_schema", "json_schema": {"name": "a"}})",
+       Kind::kJsonObject, ""},
+      {R"("response_format": {"type": "structural_tag", "format": {"b": 1, "a": 2}})",
+       Kind::kStructuralTag, R"({"type":"structural_tag","format":{"b":1,"a":2}})"},
+      {R"("structured_outputs": {"json": {"z": 1, "a": 2}})", Kind::kJsonSchema,
+       R"({"z":1,"a":2})"},
+      {R"("structured_outputs": {"json": "{\"z\": 1}"})", Kind::kJsonSchema, R"({"z": 1})"},
+      {R"("structured_outputs": {"json": {"properties": {"a": {}}},
+          "disable_additional_properties": true})",
+       Kind::kJsonSchema, R"({"properties":{"a":{}},"additionalProperties":false})"},
+      {R"("structured_outputs": {"regex": "a+"})", Kind::kRegex, "a+"},
+      {R"("structured_outputs": {"grammar": "root ::= \"x\""})", Kind::kEbnfGrammar,
+       "root ::= \"x\""},
+      {R"("structured_outputs": {"json_object": true})", Kind::kJsonObject, ""},
+      {R"("structured_outputs": {"structural_tag": {"type": "t"}})", Kind::kStructuralTag,
+       R"({"type":"t"})"},
+      {R"("guided_json": {"z": 1, "a": 2}, "guided_decoding_backend": "outlines:no-fallback")",
+       Kind::kJsonSchema, R"({"z":1,"a":2})"},
+      {R"("guided_regex": "a")", Kind::kRegex, "a"},
+      {R"("guided_grammar": "g")", Kind::kEbnfGrammar, "g"},
+      {R"("guided_json_object": true)", Kind::kJsonObject, ""},
+  };
+  for (const auto& c : cases) {
+    for (const auto& parsed : {Completion(c.json), Chat(c.json)}) {
+      ASSERT_TRUE(parsed.ok()) << c.json << parsed.status();
+      const auto& output = parsed->prompts[0].structured_output;
+      ASSERT_TRUE(output.has_value()) << c.json;
+      EXPECT_EQ(output->kind, c.kind) << c.json;
+      EXPECT_EQ(output->text, c.text) << c.json;
+      EXPECT_FALSE(output->compact_json);
+    }
+  }
+  const auto choice = Chat(R"("guided_choice": ["a", "b"])");
+  EXPECT_THAT(choice->prompts[0].structured_output->choices, ElementsAre("a", "b"));
+  for (const char* compact :
+       {R"("structured_outputs": {"json_object": true, "disable_any_whitespace": true})",
+        R"("guided_json": {}, "guided_whitespace_pattern": "")"}) {
+    EXPECT_TRUE(Chat(compact)->prompts[0].structured_output->compact_json) << compact;
+  }
+  EXPECT_FALSE(Chat(R"("response_format": {"type": "text"})")->prompts[0].structured_output);
+}
+
+TEST(OpenAiRequestTest, RefusedFieldsPassWithValuesThatAskForNothing) {
+  const auto parsed = Chat(
+      R"("audio": null, "modalities": ["text"], "store": false, "logits_processors": [],
+         "vllm_xargs": {}, "thinking_token_budget": -1, "prompt_cache_retention": "in_memory",
+         "watermarking": false, "return_mm_kwargs": true, "web_search_options": null)");
+  EXPECT_TRUE(parsed.ok()) << parsed.status();
+}
+
+TEST(OpenAiRequestTest, TemplatesHearOfEffortAndVerbosity) {
+  auto parsed = Chat(R"("reasoning_effort": "none", "verbosity": "low", "echo": true)");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(std::get<ChatPrompt>(parsed->prompts[0].prompt).template_kwargs_json,
+            R"({"reasoning_effort":"none","enable_thinking":false,"verbosity":"low"})");
+  EXPECT_EQ(parsed->prompts[0].echo_text, "") << "the last message is not the assistant's";
+  parsed = ParseChatCompletion(
+      R"({"messages": [{"role": "assistant", "content": "So"}], "echo": true})");
+  EXPECT_EQ(parsed->prompts[0].echo_text, "So");
+}
+
 TEST(OpenAiRequestTest, SurvivesMutatedBodies) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(::testing::Message() << "seed " << seed);
@@ -254,7 +398,9 @@ TEST(OpenAiRequestTest, SurvivesMutatedBodies) {
       R"({"messages": [{"role": "assistant", "content": [{"type": "text", "text": "q"}],
           "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}],
           "tools": [{"type": "function", "function": {"name": "f"}}], "stream": true,
-          "stream_options": {"include_usage": true}, "seed": 5, "top_p": 0.5})"};
+          "stream_options": {"include_usage": true}, "seed": 5, "top_p": 0.5,
+          "structured_outputs": {"json": {"properties": {"a": {"enum": [1]}}},
+          "disable_additional_properties": true}, "metadata": {"a": "b"}})"};
   constexpr char kSigns[] = "{}[]\",:0-1eE.ntx\\ \xff\xe7";
   for (int round = 0; round < 20'000; ++round) {
     std::string body = bodies[round % 2];

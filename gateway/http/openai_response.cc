@@ -1,6 +1,7 @@
 #include "gateway/http/openai_response.h"
 
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "absl/strings/str_cat.h"
 #include "gateway/http/logprobs_json.h"
@@ -10,6 +11,9 @@ namespace quartet::gateway::http {
 namespace {
 
 using json = nlohmann::ordered_json;
+
+// Padded chunks have a multiple of this many bytes, nearly.
+constexpr size_t kPaddedBytes = 128;
 
 std::string Dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -29,30 +33,90 @@ json Reason(FinishReason reason) {
   return nullptr;
 }
 
+// The reason of an answer that may have made tool calls.
+json Reason(const ResponseShape& shape, FinishReason reason, bool made_calls) {
+  const bool ended_with_calls = made_calls && reason == FinishReason::kStop;
+  return ended_with_calls ? json(FinishReasonOfCalls(shape.calls)) : Reason(reason);
+}
+
 json Logprobs(const ResponseShape& shape, const DeltaEvent& delta) {
   if (!shape.logprobs) return nullptr;
-  return shape.chat ? ChatLogprobs(delta) : CompletionLogprobs(delta);
+  if (shape.chat) return ChatLogprobs(delta, shape.tokens_as_ids);
+  return CompletionLogprobs(delta, shape.echo, shape.tokens_as_ids);
+}
+
+// vLLM's word for what ended an answer, beside the model's own end.
+json StopReason(const FinishedEvent& finished) {
+  if (finished.repetition) return "repetition_detected";
+  if (finished.stop_string.has_value()) return *finished.stop_string;
+  if (finished.stop_token_id.has_value()) return *finished.stop_token_id;
+  return nullptr;
+}
+
+json Ids(const DeltaEvent& delta) {
+  json ids = json::array();
+  for (const OutputToken& token : delta.tokens) ids.push_back(token.id);
+  return ids;
 }
 
 json Usage(const UsageEvent& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}, {"audio_tokens", 0}}},
+          {"completion_tokens_details",
+           {{"reasoning_tokens", 0},
+            {"audio_tokens", 0},
+            {"accepted_prediction_tokens", 0},
+            {"rejected_prediction_tokens", 0}}}};
+}
+
+std::string Padding(size_t length) {
+  thread_local std::mt19937 random{std::random_device{}()};
+  std::string text(length, 'a');
+  for (char& letter : text) letter = static_cast<char>('a' + random() % 26);
+  return text;
 }
 
 json Head(const ResponseShape& shape, const char* chat_object) {
-  return {{"id", shape.id},
-          {"object", shape.chat ? chat_object : "text_completion"},
-          {"created", shape.created},
-          {"model", shape.model}};
+  json head = {{"id", shape.id},
+               {"object", shape.chat ? chat_object : "text_completion"},
+               {"created", shape.created},
+               {"model", shape.model},
+               {"system_fingerprint", nullptr}};
+  if (!shape.system_fingerprint.empty()) head["system_fingerprint"] = shape.system_fingerprint;
+  if (!shape.service_tier.empty()) head["service_tier"] = shape.service_tier;
+  return head;
 }
 
-std::string ChunkOf(const ResponseShape& shape, json choice) {
+std::string ChunkOf(const ResponseShape& shape, json choice, const ChunkExtras& extras) {
   json chunk = Head(shape, "chat.completion.chunk");
+  if (extras.prompt != nullptr && shape.token_ids) {
+    (shape.chat ? chunk : choice)["prompt_token_ids"] = extras.prompt->ids;
+  }
+  if (extras.prompt != nullptr && !extras.prompt->text.empty()) {
+    chunk["prompt_text"] = extras.prompt->text;
+  }
   chunk["choices"] = json::array({std::move(choice)});
-  if (shape.include_usage) chunk["usage"] = nullptr;
+  if (extras.usage != nullptr) {
+    chunk["usage"] = Usage(*extras.usage);
+  } else if (shape.include_usage) {
+    chunk["usage"] = nullptr;
+  }
+  if (shape.obfuscate) {
+    chunk["obfuscation"] = "";
+    chunk["obfuscation"] = Padding(kPaddedBytes - Dump(chunk).size() % kPaddedBytes);
+  }
   return Dump(chunk);
+}
+
+// A chunk with what `delta` says of tokens beside the text that `choice` has.
+std::string DeltaChunkOf(const ResponseShape& shape, const DeltaEvent& delta, json choice,
+                         const ChunkExtras& extras) {
+  choice["logprobs"] = Logprobs(shape, delta);
+  choice["finish_reason"] = nullptr;
+  if (shape.token_ids) choice["token_ids"] = Ids(delta);
+  return ChunkOf(shape, std::move(choice), extras);
 }
 
 struct HttpError {
@@ -102,63 +166,86 @@ json Card(const std::string& name, int64_t created, uint32_t max_model_len) {
 }  // namespace
 
 std::string ResponseBody(const ResponseShape& shape, const std::vector<Answer>& answers,
-                         const UsageEvent& usage) {
+                         const std::vector<PromptFacts>& prompts, const UsageEvent& usage) {
   json body = Head(shape, "chat.completion");
   body["choices"] = json::array();
-  for (const Answer& answer : answers) {
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const Answer& answer = answers[i];
     json choice = {{"index", answer.content.index}};
     if (shape.chat) {
       choice["message"] = {
           {"role", "assistant"}, {"content", answer.content.text}, {"refusal", nullptr}};
+      AddToolCalls(shape.calls, answer.tool_calls, &choice["message"]);
     } else {
       choice["text"] = answer.content.text;
     }
     choice["logprobs"] = Logprobs(shape, answer.content);
-    choice["finish_reason"] = Reason(answer.finish_reason);
+    choice["finish_reason"] = Reason(shape, answer.finished.reason, !answer.tool_calls.empty());
+    choice["stop_reason"] = StopReason(answer.finished);
+    if (shape.token_ids) choice["token_ids"] = Ids(answer.content);
+    // Where vLLM puts what it tells of prompts.
+    json& of_prompt = shape.chat ? body : choice;
+    const PromptFacts& prompt = prompts[i * prompts.size() / answers.size()];
+    if (shape.token_ids) of_prompt["prompt_token_ids"] = prompt.ids;
+    if (shape.prompt_logprobs) of_prompt["prompt_logprobs"] = PromptLogprobs(answer.content);
+    if (!prompt.text.empty()) body["prompt_text"] = prompt.text;
     body["choices"].push_back(std::move(choice));
   }
+  if (!shape.metadata_json.empty()) body["metadata"] = json::parse(shape.metadata_json);
   body["usage"] = Usage(usage);
   return Dump(body);
 }
 
-std::string RoleChunk(const ResponseShape& shape, uint32_t index) {
-  return ChunkOf(shape, {{"index", index},
-                         {"delta", {{"role", "assistant"}, {"content", ""}}},
-                         {"logprobs", nullptr},
-                         {"finish_reason", nullptr}});
+std::string RoleChunk(const ResponseShape& shape, uint32_t index, const ChunkExtras& extras) {
+  // With tools there may be no content.
+  const json content = shape.calls.enabled ? json() : json("");
+  return ChunkOf(shape,
+                 {{"index", index},
+                  {"delta", {{"role", "assistant"}, {"content", content}}},
+                  {"logprobs", nullptr},
+                  {"finish_reason", nullptr}},
+                 extras);
 }
 
 bool HasContent(const ResponseShape& shape, const DeltaEvent& delta) {
   if (!delta.text.empty()) return true;
+  if (shape.token_ids && !delta.tokens.empty()) return true;
   if (!shape.logprobs) return false;
   for (const OutputToken& token : delta.tokens) {
     if (!token.hidden) return true;
   }
-  return !delta.prompt_tokens.empty();
+  return shape.echo && !delta.prompt_tokens.empty();
 }
 
-std::string DeltaChunk(const ResponseShape& shape, const DeltaEvent& delta) {
+std::string DeltaChunk(const ResponseShape& shape, const DeltaEvent& delta,
+                       const ChunkExtras& extras) {
   json choice = {{"index", delta.index}};
   if (shape.chat) {
     choice["delta"] = {{"content", delta.text}};
   } else {
     choice["text"] = delta.text;
   }
-  choice["logprobs"] = Logprobs(shape, delta);
-  choice["finish_reason"] = nullptr;
-  return ChunkOf(shape, std::move(choice));
+  return DeltaChunkOf(shape, delta, std::move(choice), extras);
 }
 
-std::string FinishChunk(const ResponseShape& shape, uint32_t index, FinishReason reason) {
-  json choice = {{"index", index}};
+std::string CallChunk(const ResponseShape& shape, const DeltaEvent& delta, const ToolCallPart& part,
+                      const std::string& id, const ChunkExtras& extras) {
+  json choice = {{"index", delta.index}, {"delta", ToolCallDelta(shape.calls, part, id)}};
+  return DeltaChunkOf(shape, delta, std::move(choice), extras);
+}
+
+std::string FinishChunk(const ResponseShape& shape, const FinishedEvent& finished,
+                        const ChunkExtras& extras, bool made_calls) {
+  json choice = {{"index", finished.index}};
   if (shape.chat) {
     choice["delta"] = json::object();
   } else {
     choice["text"] = "";
   }
   choice["logprobs"] = nullptr;
-  choice["finish_reason"] = Reason(reason);
-  return ChunkOf(shape, std::move(choice));
+  choice["finish_reason"] = Reason(shape, finished.reason, made_calls);
+  choice["stop_reason"] = StopReason(finished);
+  return ChunkOf(shape, std::move(choice), extras);
 }
 
 std::string UsageChunk(const ResponseShape& shape, const UsageEvent& usage) {

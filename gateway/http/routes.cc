@@ -8,14 +8,18 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "common/version.h"
+#include "gateway/http/cluster_state.h"
 #include "gateway/http/completion_call.h"
-#include "gateway/http/json_body.h"
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
+#include "gateway/http/openapi.h"
+#include "gateway/http/responses_call.h"
+#include "gateway/http/responses_request.h"
+#include "gateway/http/tokenize_call.h"
 #include "gateway/request_error.h"
+#include "gateway/request_validation.h"
 #include "gateway/tenant.h"
 
 namespace quartet::gateway::http {
@@ -23,7 +27,8 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-constexpr char kModelPrefix[] = "/v1/models/";
+constexpr char kModelPath[] = "/v1/models/{model}";
+constexpr char kResponsePath[] = "/v1/responses/{response_id}";
 constexpr char kInvalidRequest[] = "invalid_request_error";
 
 HttpResponse Json(int status, const json& body) {
@@ -79,6 +84,27 @@ std::string PercentDecode(absl::string_view text) {
   return out;
 }
 
+// Whether `path` is that of a route, which may end with a parameter: "/v1/models/{model}". Names of
+// models may have slashes, as they are or as %2F.
+bool PathFits(absl::string_view pattern, absl::string_view path) {
+  const size_t parameter = pattern.find('{');
+  if (parameter == absl::string_view::npos) return path == pattern;
+  return path.size() > parameter && absl::StartsWith(path, pattern.substr(0, parameter));
+}
+
+// What the parameter at the end of `path` is, if it is one of those of `pattern`.
+std::string PathParameter(absl::string_view pattern, absl::string_view path) {
+  return PercentDecode(path.substr(pattern.find('{')));
+}
+
+absl::Status NoSuchResponse(const std::string& id) {
+  return WithField(
+      absl::NotFoundError(absl::StrCat("There is no response with the id '", id,
+                                       "': it was not stored, was deleted, was pushed out by newer "
+                                       "ones, or belongs to another client")),
+      "response_id", "response_not_found");
+}
+
 }  // namespace
 
 // What one path answers.
@@ -95,42 +121,68 @@ struct Routes::Route {
          [](Routes& r, Exchange e) { r.Complete(std::move(e), /*chat=*/false); }},
         {"/v1/chat/completions", "POST", "chat completions, plain or streamed",
          [](Routes& r, Exchange e) { r.Complete(std::move(e), /*chat=*/true); }},
+        {"/v1/responses", "POST", "OpenAI's Responses, plain or streamed",
+         [](Routes& r, Exchange e) { r.CreateResponse(std::move(e)); }},
+        {kResponsePath, "GET", "a response made before",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.GetResponse(e->request())); }},
+        {kResponsePath, "DELETE", "forgets it",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.DeleteResponse(e->request())); }},
         {"/v1/models", "GET", "the served models",
          [](Routes& r, Exchange e) { r.Respond(*e, r.Models()); }},
-        {"/tokenize", "POST", "text to token ids",
-         [](Routes& r, Exchange e) { r.Tokenize(std::move(e)); }},
+        {kModelPath, "GET", "one of them",
+         [](Routes& r, Exchange e) {
+           r.Respond(*e, r.Model(PathParameter(kModelPath, e->request().path)));
+         }},
+        {"/tokenize", "POST", "text or messages to token ids",
+         [](Routes& r, Exchange e) {
+           TokenizeCall(r.gateway_, std::move(e), r.Responder()).Tokenize();
+         }},
         {"/detokenize", "POST", "token ids to text",
-         [](Routes& r, Exchange e) { r.Detokenize(std::move(e)); }},
+         [](Routes& r, Exchange e) {
+           TokenizeCall(r.gateway_, std::move(e), r.Responder()).Detokenize();
+         }},
         {"/health", "GET", "200 while requests can be served, else 503",
          [](Routes& r, Exchange e) { r.Respond(*e, r.Health()); }},
         {"/version", "GET", "the server's version",
          [](Routes& r, Exchange e) { r.Respond(*e, r.Version()); }},
         {"/metrics", "GET", "counters and timings for Prometheus",
          [](Routes& r, Exchange e) { r.Respond(*e, r.MetricsPage()); }},
-        {"/", "GET", "this page", [](Routes& r, Exchange e) { r.Respond(*e, r.Home()); }},
+        {"/openapi.json", "GET", "all this for programs: OpenAPI 3.1",
+         [](Routes& r, Exchange e) { r.Respond(*e, JsonText(OpenApiJson())); }},
+        {"/cluster", "GET", "what runs and how busy it is",
+         [](Routes& r, Exchange e) { r.Cluster(std::move(e)); }},
+        {"/", "GET", "this text; in a browser, a page to chat with the model",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.Home(e->request())); }},
     };
     return *routes;
   }
 };
 
 Routes::Routes(Gateway* gateway, Metrics* metrics)
-    : gateway_(gateway), metrics_(metrics), created_(absl::ToUnixSeconds(absl::Now())) {}
+    : gateway_(gateway), metrics_(metrics), start_(absl::Now()) {}
 
 void Routes::Handle(std::shared_ptr<HttpExchange> exchange) {
   const HttpRequest& request = exchange->request();
-  const bool is_get = request.method == "GET" || request.method == "HEAD";
+  const std::string method = request.method == "HEAD" ? "GET" : request.method;
+  std::vector<std::string> allowed;
   for (const Route& route : Route::All()) {
-    if (request.path != route.path) continue;
-    const bool fits =
-        is_get ? absl::string_view(route.method) == "GET" : request.method == route.method;
-    if (!fits) return Respond(*exchange, WrongMethod(request, route.method));
-    return route.run(*this, std::move(exchange));
+    if (!PathFits(route.path, request.path)) continue;
+    if (method == route.method) return route.run(*this, std::move(exchange));
+    allowed.emplace_back(route.method);
   }
-  if (absl::StartsWith(request.path, kModelPrefix)) {
-    if (!is_get) return Respond(*exchange, WrongMethod(request, "GET"));
-    return Respond(*exchange, Model(PercentDecode(absl::StripPrefix(request.path, kModelPrefix))));
+  if (!allowed.empty()) {
+    return Respond(*exchange, WrongMethod(request, absl::StrJoin(allowed, ", ")));
   }
-  Respond(*exchange, UnknownPath(request));
+  std::optional<HttpResponse> asset = method == "GET" ? page_.Find(request) : std::nullopt;
+  Respond(*exchange, asset.has_value() ? *std::move(asset) : UnknownPath(request));
+}
+
+std::vector<std::string> Routes::Endpoints() {
+  std::vector<std::string> endpoints;
+  for (const Route& route : Route::All()) {
+    endpoints.push_back(absl::StrCat(route.method, " ", route.path));
+  }
+  return endpoints;
 }
 
 HttpResponse Routes::Refuse(int status, const std::string& message) {
@@ -143,21 +195,31 @@ HttpResponse Routes::Refuse(int status, const std::string& message) {
 }
 
 void Routes::Respond(HttpExchange& exchange, HttpResponse response) const {
-  const std::string& path = exchange.request().path;
   // Paths that nobody serves would make as many series as clients have ideas.
   const auto& routes = Route::All();
-  const bool known = std::any_of(routes.begin(), routes.end(),
-                                 [&](const Route& route) { return path == route.path; });
-  metrics_->ObserveHttp(known ? path : "other", response.status);
+  const auto route = std::find_if(routes.begin(), routes.end(), [&](const Route& candidate) {
+    return PathFits(candidate.path, exchange.request().path);
+  });
+  metrics_->ObserveHttp(route == routes.end() ? "other" : route->path, response.status);
   exchange.Respond(std::move(response));
 }
 
 void Routes::Complete(std::shared_ptr<HttpExchange> exchange, bool chat) {
   std::string body = std::move(exchange->request().body);
   absl::StatusOr<OpenAiRequest> request = chat ? ParseChatCompletion(body) : ParseCompletion(body);
-  if (!request.ok()) return Respond(*exchange, ErrorResponse(request.status()));
-  const std::string tenant =
-      TenantOf(exchange->request().x_tenant, exchange->request().authorization);
+  // As with vLLM the header goes before the body's field.
+  std::string id = exchange->request().x_request_id;
+  if (id.empty() && request.ok()) id = request->request_id;
+  const absl::Status id_fits = CheckRequestId(id);
+  if (!id_fits.ok()) return Respond(*exchange, ErrorResponse(id_fits));
+  if (!request.ok()) {
+    HttpResponse response = ErrorResponse(request.status());
+    if (!id.empty()) response.headers.emplace_back("X-Request-Id", id);
+    return Respond(*exchange, std::move(response));
+  }
+  request->request_id = std::move(id);
+  std::string tenant = TenantOf(exchange->request().x_tenant, exchange->request().authorization);
+  if (tenant.empty()) tenant = request->end_user;
   for (GenerationRequest& prompt : request->prompts) prompt.tenant = tenant;
   body = std::string();  // Megabytes that would stay as long as the answer takes.
   CompletionCall::Start(gateway_, exchange, *std::move(request),
@@ -166,60 +228,59 @@ void Routes::Complete(std::shared_ptr<HttpExchange> exchange, bool chat) {
                         });
 }
 
-void Routes::Tokenize(std::shared_ptr<HttpExchange> exchange) {
-  const absl::StatusOr<nlohmann::json> body = ParseJsonObject(exchange->request().body);
-  std::string prompt;
-  std::optional<bool> add_special_tokens;
-  absl::Status status = body.status();
-  if (status.ok()) {
-    const FieldReader fields(*body);
-    status = fields.Find("prompt") == nullptr ? InvalidField("prompt", "you must provide a prompt")
-                                              : fields.Read("prompt", &prompt);
-    status.Update(fields.Read("add_special_tokens", &add_special_tokens));
-  }
+void Routes::CreateResponse(std::shared_ptr<HttpExchange> exchange) {
+  const std::string body = std::move(exchange->request().body);
+  const std::string tenant =
+      TenantOf(exchange->request().x_tenant, exchange->request().authorization);
+  const auto lookup = [&](const std::string& id) -> absl::StatusOr<std::string> {
+    const auto stored = responses_.Get(id, tenant);
+    if (stored != nullptr) return stored->messages_json;
+    return WithField(NoSuchResponse(id), "previous_response_id", "previous_response_not_found");
+  };
+  const std::string id = exchange->request().x_request_id;
+  absl::Status status = CheckRequestId(id);
+  absl::StatusOr<ResponsesRequest> request = ParseResponses(body, lookup);
+  status.Update(request.status());
   if (!status.ok()) return Respond(*exchange, ErrorResponse(status));
-  gateway_->Tokenize(
-      std::move(prompt), add_special_tokens.value_or(true),
-      [this, exchange](absl::StatusOr<TokenIds> ids) {
-        exchange->Post([this, exchange, ids = std::move(ids)] {
-          if (!ids.ok()) return Respond(*exchange, ErrorResponse(ids.status()));
-          const auto state = gateway_->state();
-          const uint32_t length = state->model == nullptr ? 0 : state->model->max_model_len;
-          Respond(*exchange,
-                  Json(200, {{"count", ids->size()}, {"max_model_len", length}, {"tokens", *ids}}));
-        });
-      });
-}
-
-void Routes::Detokenize(std::shared_ptr<HttpExchange> exchange) {
-  const absl::StatusOr<nlohmann::json> body = ParseJsonObject(exchange->request().body);
-  absl::Status status = body.status();
-  TokenIds ids;
-  if (status.ok()) {
-    const FieldReader fields(*body);
-    const nlohmann::json* const tokens = fields.Find("tokens");
-    constexpr char kMust[] = "a list of token ids";
-    if (tokens == nullptr || !tokens->is_array()) status = fields.Wrong("tokens", kMust);
-    for (size_t i = 0; status.ok() && i < tokens->size(); ++i) {
-      const nlohmann::json& id = (*tokens)[i];
-      if (!id.is_number_unsigned() || id.get<uint64_t>() > UINT32_MAX) {
-        status = fields.Wrong("tokens", kMust);
-      } else {
-        ids.push_back(id.get<uint32_t>());
-      }
-    }
-  }
-  if (!status.ok()) return Respond(*exchange, ErrorResponse(status));
-  gateway_->Detokenize(std::move(ids), /*skip_special_tokens=*/false,
-                       [this, exchange](absl::StatusOr<std::string> text) {
-                         exchange->Post([this, exchange, text = std::move(text)] {
-                           if (!text.ok()) return Respond(*exchange, ErrorResponse(text.status()));
-                           Respond(*exchange, Json(200, {{"prompt", *text}}));
-                         });
+  request->chat.request_id = id;
+  request->chat.prompts.front().tenant = tenant.empty() ? request->chat.end_user : tenant;
+  ResponsesCall::Start(gateway_, &responses_, exchange, *std::move(request),
+                       [metrics = metrics_, path = exchange->request().path](int status) {
+                         metrics->ObserveHttp(path, status);
                        });
 }
 
-HttpResponse Routes::Home() const {
+HttpResponse Routes::GetResponse(const HttpRequest& request) const {
+  const std::string id = PathParameter(kResponsePath, request.path);
+  const auto stored = responses_.Get(id, TenantOf(request.x_tenant, request.authorization));
+  return stored == nullptr ? ErrorResponse(NoSuchResponse(id)) : JsonText(stored->body);
+}
+
+HttpResponse Routes::DeleteResponse(const HttpRequest& request) {
+  const std::string id = PathParameter(kResponsePath, request.path);
+  if (!responses_.Delete(id, TenantOf(request.x_tenant, request.authorization))) {
+    return ErrorResponse(NoSuchResponse(id));
+  }
+  return Json(200, {{"id", id}, {"object", "response"}, {"deleted", true}});
+}
+
+TokenizeCall::Respond Routes::Responder() {
+  return [this](HttpExchange& exchange, HttpResponse response) {
+    Respond(exchange, std::move(response));
+  };
+}
+
+void Routes::Cluster(std::shared_ptr<HttpExchange> exchange) {
+  gateway_->ListGroups([this, exchange](std::vector<GroupState> groups) {
+    exchange->Post([this, exchange, groups = std::move(groups)] {
+      Respond(*exchange, JsonText(ClusterStateJson(*gateway_->state(), groups,
+                                                   {absl::Now() - start_, grpc_port_})));
+    });
+  });
+}
+
+HttpResponse Routes::Home(const HttpRequest& request) const {
+  if (std::optional<HttpResponse> page = page_.Find(request)) return *std::move(page);
   const auto state = gateway_->state();
   HttpResponse response;
   response.content_type = "text/plain; charset=utf-8";
@@ -234,10 +295,15 @@ HttpResponse Routes::Home() const {
                   state->serving ? "serving" : absl::StrCat("not serving: ", state->reason),
                   "\n\nEndpoints:\n");
   for (const Route& route : Route::All()) {
-    absl::StrAppend(&response.body, "  ", route.method, std::string(route.method[0] == 'G', ' '),
+    absl::StrAppend(&response.body, "  ", route.method, std::string(7 - strlen(route.method), ' '),
                     " ", route.path,
-                    std::string(24 - std::min<size_t>(23, strlen(route.path)), ' '), route.what,
+                    std::string(28 - std::min<size_t>(27, strlen(route.path)), ' '), route.what,
                     "\n");
+  }
+  if (!page_.is_built()) {
+    absl::StrAppend(&response.body,
+                    "\nThe web page is not part of this build, which found no npm. To get it, run "
+                    "deploy/local/setup and build again.\n");
   }
   return response;
 }
@@ -245,7 +311,8 @@ HttpResponse Routes::Home() const {
 HttpResponse Routes::Models() const {
   const auto state = gateway_->state();
   if (state->model == nullptr) return ErrorResponse(absl::UnavailableError(state->reason));
-  return JsonText(ModelList({state->model->name}, created_, state->model->max_model_len));
+  return JsonText(
+      ModelList({state->model->name}, absl::ToUnixSeconds(start_), state->model->max_model_len));
 }
 
 HttpResponse Routes::Model(const std::string& name) const {
@@ -258,7 +325,7 @@ HttpResponse Routes::Model(const std::string& name) const {
                                          "' does not exist; served: ", absl::StrJoin(names, ", "))),
         "model", "model_not_found"));
   }
-  return JsonText(ModelCard(name, created_, state->model->max_model_len));
+  return JsonText(ModelCard(name, absl::ToUnixSeconds(start_), state->model->max_model_len));
 }
 
 HttpResponse Routes::Health() const {

@@ -26,6 +26,12 @@ class FakeTokenizer : public Tokenizer {
   void Encode(std::string text, bool add_special_tokens, Done<TokenIds> done) override {
     Later(ToyEncode(text), std::move(done));
   }
+  void EncodeAll(std::vector<std::string> texts, bool add_special_tokens,
+                 Done<std::vector<TokenIds>> done) override {
+    std::vector<TokenIds> all;
+    for (const std::string& text : texts) all.push_back(ToyEncode(text));
+    Later(std::move(all), std::move(done));
+  }
   void Decode(TokenIds ids, bool skip_special_tokens, Done<std::string> done) override {
     Later(ToyDecode({"", ids, skip_special_tokens, true, {}}).text, std::move(done));
   }

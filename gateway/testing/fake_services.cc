@@ -91,6 +91,11 @@ void FakeWorkerService::FailSubmissions(grpc::StatusCode code, std::string messa
   failure_ = grpc::Status(code, std::move(message));
 }
 
+void FakeWorkerService::SetScript(std::string script) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  script_ = std::move(script);
+}
+
 std::vector<wp::Submit> FakeWorkerService::submissions() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return submissions_;
@@ -122,8 +127,11 @@ void FakeWorkerService::FillEvent(Sequence* sequence, wp::SequenceEvent* event) 
     event->set_error_message(failure_.error_message());
     return;
   }
-  const uint32_t id =
-      submit.prompt_ids(static_cast<int>(sequence->num_output) % submit.prompt_ids_size());
+  const uint32_t place = sequence->num_output;
+  const uint32_t id = script_.empty()
+                          ? submit.prompt_ids(static_cast<int>(place) % submit.prompt_ids_size())
+                      : place < script_.size() ? static_cast<unsigned char>(script_[place])
+                                               : kToyEnd;
   if (submit.sampling().has_prompt_logprobs() && sequence->num_output == 0) {
     for (int i = 1; i < submit.prompt_ids_size(); ++i) {
       auto* token = event->add_prompt_logprobs()->mutable_token();

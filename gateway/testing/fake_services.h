@@ -48,6 +48,8 @@ class FakeWorkerService : public worker::v1::Engine::Service {
   void BreakAfterTokens(size_t num_tokens);
   // What the next submissions are answered with instead of tokens.
   void FailSubmissions(grpc::StatusCode code, std::string message);
+  // What all answers say from now on, in the place of their prompts. Empty: their prompts again.
+  void SetScript(std::string script);
   void SetMaxModelLen(uint32_t tokens) { max_model_len_ = tokens; }
   // Between steps; 0 means as fast as they can be written.
   void SetStepInterval(std::chrono::microseconds interval) { step_interval_ = interval; }
@@ -93,6 +95,7 @@ class FakeWorkerService : public worker::v1::Engine::Service {
   bool paused_ = false;
   bool draining_ = false;
   grpc::Status failure_;
+  std::string script_;
   uint32_t max_model_len_ = 100'000;
   std::chrono::microseconds step_interval_{0};  // Set before anything runs.
 };

@@ -120,7 +120,9 @@ std::string HttpConnection::ReadEvent() {
     }
     const std::string event = stream_.substr(0, end);
     stream_.erase(0, end + 2);
-    if (absl::StartsWith(event, "data: ")) return event.substr(6);
+    // A line "event: ..." may stand before it.
+    const size_t data = absl::StartsWith(event, "data: ") ? 0 : event.find("\ndata: ") + 1;
+    if (absl::StartsWith(event.substr(data), "data: ")) return event.substr(data + 6);
   }
 }
 

@@ -66,6 +66,6 @@ std::string ToyTemplate(const ChatPrompt& chat) {
   return text + "assistant:";
 }
 
-TokenizerInfo ToyInfo() { return {kToyVocabSize, "toy-hash", {kToyEnd}, true}; }
+TokenizerInfo ToyInfo() { return {kToyVocabSize, "toy-hash", {kToyEnd}, true, std::nullopt}; }
 
 }  // namespace quartet::gateway::testing

@@ -1,13 +1,16 @@
 """Fixtures: one server for the tests of a file that only ask it things; a factory for tests that end or break theirs."""
 
-import importlib
+import importlib.machinery
+import importlib.util
 import pathlib
-import subprocess
 import sys
 
 import pytest
 
 from cluster import ROOT, server_starter
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import protocol_stubs  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -27,15 +30,25 @@ def server(start_server):
 
 
 @pytest.fixture(scope="session")
-def stubs(tmp_path_factory):
-    """The public protocol's Python modules, generated now: stubs("inference_pb2")."""
-    out = tmp_path_factory.mktemp("stubs")
-    protos = sorted(str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto/quartet/v1").glob("*.proto"))
-    subprocess.run(
-        [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}",
-         f"--grpc_python_out={out}", *protos],
-        check=True,
-    )
-    sys.path.insert(0, str(out))
-    yield lambda name: importlib.import_module(f"quartet.v1.{name}")
-    sys.path.remove(str(out))
+def seven_b(tmp_path_factory):
+    """A directory with the 7B's config.json and tokenizer, and no weights."""
+    path = ROOT / "deploy" / "sim_profiles" / "make_model"
+    loader = importlib.machinery.SourceFileLoader("make_model", str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("make_model", loader))
+    loader.exec_module(module)
+    return module.make(tmp_path_factory.mktemp("seven_b"))
+
+
+@pytest.fixture(scope="session")
+def simulated_server(start_server, seven_b):
+    """Qwen2.5's tokenizer and chat template, and answers at once, of tokens that mean nothing. Prompt and answer are short."""
+    server = start_server("--device=simulated", "--sim_profile=1xrtx4090-bf16", "--sim_time_scale=0.01", "--max_model_len=1024", model=seven_b)
+    yield server
+    assert server.process.poll() is None, f"the server died:\n{server.log()[-4000:]}"
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def stubs():
+    """The public protocol's Python modules: stubs("inference_pb2")."""
+    return lambda name: protocol_stubs.stubs(f"quartet.v1.{name}")

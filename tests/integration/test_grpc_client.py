@@ -113,6 +113,36 @@ def test_abort_ends_a_request(inference, control, stubs):
     assert error.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+def text_of(events, index=0):
+    return "".join(e.delta.text for e in events if e.WhichOneof("event") == "delta" and e.delta.index == index)
+
+
+def test_best_of_reports_the_likeliest(inference, stubs):
+    sampling = {"temperature": 1.5, "max_tokens": 6, "seed": 4, "logprobs": 0, "ignore_eos": True}
+
+    def means(**fields):
+        totals = {}
+        for event in generate(inference, stubs, sampling, text=PROMPT, **fields):
+            for position in event.delta.logprobs:
+                totals[event.delta.index] = totals.get(event.delta.index, 0) + position.token.logprob / 6
+        return [totals[i] for i in sorted(totals)]
+
+    assert means(n=2, best_of=5) == pytest.approx(sorted(means(n=5), reverse=True)[:2])
+
+
+def test_truncation_stops_and_bad_words(inference, stubs):
+    greedy = {"temperature": 0, "max_tokens": 8}
+    whole = generate(inference, stubs, greedy, text=PROMPT)
+    cut = generate(inference, stubs, greedy, text=PROMPT, truncate_prompt_tokens=2)
+    assert list(cut[0].started.prompt_token_ids) == list(whole[0].started.prompt_token_ids)[-2:]
+    stopped = generate(inference, stubs, greedy, text=PROMPT, stop=["Par"], include_stop_in_output=True)
+    assert "Paris" in text_of(whole) and text_of(stopped) == text_of(whole).split("Par")[0] + "Par"
+    assert "Paris" not in text_of(generate(inference, stubs, greedy, text=PROMPT, bad_words=["Paris"]))
+    with pytest.raises(grpc.RpcError) as error:
+        generate(inference, stubs, greedy, text=PROMPT, suffix=".")
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "fill in the middle" in error.value.details()
+
+
 def test_health_and_reflection(channel):
     health = health_pb2_grpc.HealthStub(channel)
     for service in ("", "quartet.v1.Inference", "quartet.v1.Control"):

@@ -1,8 +1,6 @@
 """The simulated device: a whole cluster of Qwen2.5-7B's shape on four simulated GPUs, without weights."""
 
 import concurrent.futures
-import importlib.machinery
-import importlib.util
 import json
 import subprocess
 import time
@@ -13,16 +11,6 @@ import pytest
 from cluster import ROOT, binary, stream_text
 
 PROMPTS = ["The capital of France is", "Once upon a time", "def fibonacci(n):", "请解释牛顿第一定律，并举例说明。"]
-
-
-@pytest.fixture(scope="module")
-def seven_b(tmp_path_factory):
-    """A directory with the 7B's config.json and tokenizer, and no weights."""
-    path = ROOT / "deploy" / "sim_profiles" / "make_model"
-    loader = importlib.machinery.SourceFileLoader("make_model", str(path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("make_model", loader))
-    loader.exec_module(module)
-    return module.make(tmp_path_factory.mktemp("seven_b"))
 
 
 @pytest.fixture(scope="module")

@@ -3,27 +3,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/mix_bits.h"
 #include "common/status_macros.h"
 
 namespace quartet::engine {
-namespace {
-
-// The finaliser of MurmurHash3 (Appleby, public domain): every input bit reaches every output bit.
-uint64_t Mix(uint64_t x) {
-  x ^= x >> 33;
-  x *= 0xff51afd7ed558ccdull;
-  x ^= x >> 33;
-  x *= 0xc4ceb9fe1a85ec53ull;
-  return x ^ (x >> 33);
-}
-
-}  // namespace
 
 uint64_t PrefixCache::HashBlock(uint64_t parent, absl::string_view salt,
                                 std::span<const int32_t> tokens) {
-  uint64_t hash = Mix(parent + 0x9e3779b97f4a7c15ull);
-  for (const char c : salt) hash = Mix(hash ^ static_cast<unsigned char>(c));
-  for (const int32_t token : tokens) hash = Mix(hash ^ static_cast<uint32_t>(token));
+  uint64_t hash = common::MixBits(parent + 0x9e3779b97f4a7c15ull);
+  for (const char c : salt) hash = common::MixBits(hash ^ static_cast<unsigned char>(c));
+  for (const int32_t token : tokens) hash = common::MixBits(hash ^ static_cast<uint32_t>(token));
   return hash;
 }
 

@@ -63,8 +63,9 @@ def smollm_template() -> str:
     return gguf_fields()["tokenizer.chat_template"]
 
 
-def render(template: str, **values) -> str:
-    """As transformers renders chat templates."""
+@functools.cache
+def compiled(template: str) -> jinja2.Template:
+    """As transformers sets Jinja2 up for chat templates."""
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
                                                 extensions=["jinja2.ext.loopcontrols"])
     environment.filters["tojson"] = lambda x: json.dumps(x, ensure_ascii=False)
@@ -73,7 +74,11 @@ def render(template: str, **values) -> str:
         raise jinja2.exceptions.TemplateError(message)
 
     environment.globals["raise_exception"] = raise_exception
-    return environment.from_string(template).render(**values)
+    return environment.from_string(template)
+
+
+def render(template: str, **values) -> str:
+    return compiled(template).render(**values)
 
 
 def binary(name: str) -> str:

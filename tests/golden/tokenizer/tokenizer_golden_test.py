@@ -75,6 +75,27 @@ def test_decode(name):
         assert ["".join(a["texts"]) for a in answers] == expected
 
 
+def bytes_of(token: str) -> bytes:
+    """What a token of the vocabulary, written in GPT-2's alphabet of bytes, stands for."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    alphabet = {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
+    return bytes(alphabet[c] for c in token)
+
+
+@both
+def test_bytes_of_every_token(name):
+    """What grammars are built on: the exact bytes of each id, and which ids no text contains."""
+    model, make = MODELS[name]
+    tokenizer = make()
+    added = tokenizer.get_added_tokens_decoder()
+    ids = sorted(tokenizer.get_vocab(with_added_tokens=True).values())
+    expected = [[added[i].content.encode().hex(), added[i].special] if i in added else [bytes_of(tokenizer.id_to_token(i)).hex(), False]
+                for i in ids]
+    answer = reference.ask(model, [{"pieces": ids}])[0]
+    assert answer["pieces"] == expected
+
+
 def cut(rng: random.Random, ids: list[int]) -> list[list[int]]:
     """`ids` as a stream of steps, some of them empty."""
     steps, at = [], 0
@@ -148,6 +169,13 @@ def test_chat_prompts(name, template):
                     for m in chat["messages"]]
         assert answer.get("text") == reference.render(template(), messages=messages, tools=chat["tools"] or None,
                                                       add_generation_prompt=chat["add_generation_prompt"]), chat
+
+
+def test_marks_of_the_middle():
+    vocabulary = reference.qwen().get_vocab()
+    expected = [vocabulary[f"<|fim_{part}|>"] for part in ("prefix", "suffix", "middle")]
+    assert reference.ask(reference.QWEN, [{"info": True}])[0]["fill_in_middle"] == expected
+    assert reference.ask(reference.SMOLLM, [{"info": True}])[0]["fill_in_middle"] is None
 
 
 def test_chat_prompts_of_the_base_models(tmp_path):

@@ -1,14 +1,17 @@
 // Drives the in-process tokenizer from a script: reads one JSON request a line, answers one JSON
 // line each.
 //   {"encode": TEXT} {"decode": [IDS], "skip": BOOL} {"increments": [[IDS], ...], "skip": BOOL}
-//   {"chat": {"messages": [...], "tools": [JSON TEXTS], "add_generation_prompt": BOOL}} {"info":
-//   true}
-// Texts are strings; bytes (token pieces) are lists of numbers. A failure answers {"error":
+//   {"chat": {"messages": [...], "tools": [JSON TEXTS], "documents": [JSON TEXTS],
+//             "template_kwargs": JSON TEXT, "chat_template": TEXT, "add_generation_prompt": BOOL,
+//             "continue_final_message": BOOL}}
+//   {"info": true} {"pieces": [IDS]}
+// A failure answers {"error":
 // MESSAGE}.
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "tokenizer_service/tokenizer.h"
@@ -49,19 +52,27 @@ Json Increments(const Tokenizer& tokenizer, const Json& request) {
   return {{"texts", texts}};
 }
 
+ChatTurn ToTurn(const Json& message) {
+  ChatTurn turn;
+  turn.role = message["role"].get<std::string>();
+  turn.content = message.value("content", "");
+  turn.tool_call_id = message.value("tool_call_id", "");
+  turn.name = message.value("name", "");
+  for (const Json& call : message.value("tool_calls", Json::array())) {
+    turn.tool_calls.push_back({call["name"].get<std::string>(),
+                               call["arguments"].get<std::string>(), call.value("id", "")});
+  }
+  return turn;
+}
+
 Json Chat(const Tokenizer& tokenizer, const Json& chat) {
   Conversation conversation;
-  for (const Json& message : chat["messages"]) {
-    ChatTurn turn;
-    turn.role = message["role"].get<std::string>();
-    turn.content = message.value("content", "");
-    for (const Json& call : message.value("tool_calls", Json::array())) {
-      turn.tool_calls.push_back(
-          {call["name"].get<std::string>(), call["arguments"].get<std::string>()});
-    }
-    conversation.turns.push_back(std::move(turn));
-  }
+  for (const Json& message : chat["messages"]) conversation.turns.push_back(ToTurn(message));
   conversation.tools_json = chat.value("tools", std::vector<std::string>());
+  conversation.documents_json = chat.value("documents", std::vector<std::string>());
+  conversation.template_kwargs_json = chat.value("template_kwargs", "");
+  conversation.chat_template = chat.value("chat_template", "");
+  conversation.continue_final_message = chat.value("continue_final_message", false);
   conversation.add_generation_prompt = chat.value("add_generation_prompt", true);
   const auto text = tokenizer.ApplyChatTemplate(conversation);
   if (!text.ok()) return Failure(text.status());
@@ -70,10 +81,27 @@ Json Chat(const Tokenizer& tokenizer, const Json& chat) {
 
 Json Info(const Tokenizer& tokenizer) {
   const Vocabulary& vocabulary = tokenizer.vocabulary();
+  Json fill_in_middle;
+  if (const auto ids = FindFillInMiddle(vocabulary); ids.has_value()) {
+    fill_in_middle = {ids->prefix, ids->suffix, ids->middle};
+  }
   return {{"vocab_size", tokenizer.vocab_size()},
+          {"fill_in_middle", fill_in_middle},
           {"hash", tokenizer.hash()},
           {"eos", vocabulary.eos_ids},
           {"chat_template", tokenizer.chat_template_status().ToString()}};
+}
+
+// The bytes of each id, hexadecimal, and whether it is special.
+Json Pieces(const Tokenizer& tokenizer, const Json& ids) {
+  Json pieces = Json::array();
+  for (const Json& id : ids) {
+    const auto bytes = tokenizer.TokenBytes(id.get<uint32_t>());
+    if (!bytes.ok()) return Failure(bytes.status());
+    pieces.push_back({absl::BytesToHexString(*bytes),
+                      tokenizer.vocabulary().tokens[id.get<uint32_t>()].special});
+  }
+  return {{"pieces", pieces}};
 }
 
 Json Answer(const Tokenizer& tokenizer, const Json& request) {
@@ -81,6 +109,7 @@ Json Answer(const Tokenizer& tokenizer, const Json& request) {
   if (request.contains("decode")) return Decode(tokenizer, request);
   if (request.contains("increments")) return Increments(tokenizer, request);
   if (request.contains("chat")) return Chat(tokenizer, request["chat"]);
+  if (request.contains("pieces")) return Pieces(tokenizer, request["pieces"]);
   return Info(tokenizer);
 }
 

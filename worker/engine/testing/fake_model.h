@@ -12,19 +12,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/mix_bits.h"
 #include "kernels/cpu/sampling.h"
 #include "kernels/ops.h"
 #include "worker/model/model.h"
 
 namespace quartet::engine {
-
-inline uint64_t Mix(uint64_t x) {
-  x ^= x >> 33;
-  x *= 0xff51afd7ed558ccdull;
-  x ^= x >> 33;
-  x *= 0xc4ceb9fe1a85ec53ull;
-  return x ^ (x >> 33);
-}
 
 class FakeModel : public model::Model {
  public:
@@ -48,8 +41,8 @@ class FakeModel : public model::Model {
       if (!status.ok()) return status;
     }
     for (int64_t t = 0; t < input.num_tokens(); ++t) {
-      cache_[input.slot_mapping[t]] =
-          Mix(static_cast<uint64_t>(input.token_ids[t]) * 1000003 + input.positions[t] + 1);
+      cache_[input.slot_mapping[t]] = common::MixBits(
+          static_cast<uint64_t>(input.token_ids[t]) * 1000003 + input.positions[t] + 1);
     }
     logits_.clear();
     int64_t sequence = 0;
@@ -59,12 +52,12 @@ class FakeModel : public model::Model {
       for (int32_t position = 0; position <= input.positions[row]; ++position) {
         const int32_t block =
             input.block_tables[sequence * input.max_blocks + position / kernels::kBlockTokens];
-        hash = Mix(hash * 31 +
-                   cache_[block * kernels::kBlockTokens + position % kernels::kBlockTokens]);
+        hash = common::MixBits(
+            hash * 31 + cache_[block * kernels::kBlockTokens + position % kernels::kBlockTokens]);
       }
       for (int64_t id = 0; id < vocab_size_; ++id) {
-        logits_.push_back(static_cast<float>(Mix(hash + static_cast<uint64_t>(id)) >> 40) *
-                          0x1p-21f);
+        logits_.push_back(
+            static_cast<float>(common::MixBits(hash + static_cast<uint64_t>(id)) >> 40) * 0x1p-21f);
       }
     }
     return absl::OkStatus();
