@@ -1,4 +1,5 @@
-// Asks grammars about texts, one JSON line in, one out, for json_schema_suite.py: {"schema": TEXT, "texts": [...]} gives
+// Asks grammars about texts, one JSON line in, one out, for json_schema_suite.py: {"schema": TEXT,
+// "texts": [...]} gives
 // {"error": MESSAGE} or {"fits": [...]}.
 #include <iostream>
 #include <string>
