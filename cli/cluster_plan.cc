@@ -40,6 +40,7 @@ ProcessSpec PlanWorker(const ClusterOptions& options, int group, int rank) {
   argv.push_back(absl::StrCat("--rank=", rank));
   argv.push_back(absl::StrCat("--world_size=", options.tensor_parallel_size));
   argv.push_back(absl::StrCat("--local_ranks=", options.num_groups * options.tensor_parallel_size));
+  if (rank == 0) argv.push_back(absl::StrCat("--tokenizer_address=", Socket(options, "tokenizer")));
   argv.push_back(
       absl::StrCat(rank == 0 ? "--address=" : "--leader_address=", WorkerSocket(options, group)));
   std::string name = absl::StrCat("worker rank ", rank);

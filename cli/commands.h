@@ -16,6 +16,7 @@ absl::Status Serve(const Arguments& arguments);
 absl::Status Supervise(const Arguments& arguments);
 absl::Status Chat(const Arguments& arguments);
 absl::Status Bench(const Arguments& arguments);
+absl::Status Eval(const Arguments& arguments);
 absl::Status Doctor(const Arguments& arguments);
 
 }  // namespace quartet::cli

@@ -23,6 +23,7 @@ constexpr Command kCommands[] = {
     {"serve", "start a cluster on this machine: tokenizer, workers, gateway", Serve},
     {"chat", "talk to a server in the terminal", Chat},
     {"bench", "put a load on a server and report latencies and throughput", Bench},
+    {"eval", "measure what a served model can do", Eval},
     {"doctor", "check whether this machine can serve, and say what is missing", Doctor},
     {"supervise", "run one command and start it again whenever it ends", Supervise},
 };

@@ -25,6 +25,9 @@ constexpr ServiceFlag kServiceFlags[] = {
     {"enable_prefix_caching", kWorker, true, "Whether prompts that begin alike share KV blocks."},
     {"itl_target", kWorker, false, "What a step may take while sequences decode; 0: no bound."},
     {"metrics_address", kWorker, false, "host:port of the leader's metrics; empty: none."},
+    {"max_grammar_bytes", kWorker, false, "Largest schema or grammar that a request may send."},
+    {"grammar_cache_bytes", kWorker, false, "Memory for compiled grammars."},
+    {"grammar_timeout", kWorker, false, "How long compiling one grammar may take."},
     {"http_threads", kGateway, false, "Threads of the HTTP API."},
     {"group_timeout", kWorker, false, "How long ranks wait for each other at the start."},
     {"step_timeout", kWorker, false, "A step this much over its predicted time ends the group."},
@@ -44,11 +47,16 @@ constexpr ServiceFlag kServiceFlags[] = {
 };
 
 constexpr ServiceFlag kOwnedServiceFlags[] = {
-    {"address", kTokenizer | kWorker, false, ""}, {"rank", kWorker, false, ""},
-    {"world_size", kWorker, false, ""},           {"leader_address", kWorker, false, ""},
-    {"tokenizer_address", kGateway, false, ""},   {"worker_address", kGateway, false, ""},
-    {"announce_file", kGateway, false, ""},       {"die_with_parent", kAll, true, ""},
-    {"local_ranks", kWorker, false, ""},          {"heartbeat_fd", kAll, false, ""},
+    {"address", kTokenizer | kWorker, false, ""},
+    {"rank", kWorker, false, ""},
+    {"world_size", kWorker, false, ""},
+    {"leader_address", kWorker, false, ""},
+    {"tokenizer_address", kGateway | kWorker, false, ""},
+    {"worker_address", kGateway, false, ""},
+    {"announce_file", kGateway, false, ""},
+    {"die_with_parent", kAll, true, ""},
+    {"local_ranks", kWorker, false, ""},
+    {"heartbeat_fd", kAll, false, ""},
 };
 
 }  // namespace

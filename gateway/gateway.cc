@@ -164,6 +164,17 @@ void Gateway::ApplyChatTemplate(ChatPrompt chat, Tokenizer::Done<RenderedChat> d
   });
 }
 
+void Gateway::ListGroups(absl::AnyInvocable<void(std::vector<GroupState>)> done) {
+  loop_->Post([this, done = std::move(done)]() mutable {
+    std::vector<GroupState> groups;
+    for (WorkerGroup* group : router_.groups()) {
+      groups.push_back({group->address(), group->info(), group->load(), group->healthy(),
+                        group->draining(), router_.num_tokens(group)});
+    }
+    done(std::move(groups));
+  });
+}
+
 std::shared_ptr<const ServerState> Gateway::state() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return state_;

@@ -50,6 +50,17 @@ struct ServerState {
   std::vector<std::string> model_names;
 };
 
+// One attached worker group at this moment.
+struct GroupState {
+  std::string address;
+  GroupInfo info;
+  GroupLoad load;
+  bool healthy = false;
+  bool draining = false;
+  // Tokens that it has generated for this gateway since it attached.
+  uint64_t num_tokens = 0;
+};
+
 // Public functions marked "any thread" may be called from any; all others on the loop only.
 class Gateway : public WorkerGroupListener {
  public:
@@ -81,6 +92,9 @@ class Gateway : public WorkerGroupListener {
   void TokenPieces(TokenIds ids, Tokenizer::Done<std::vector<std::string>> done);
   void Detokenize(TokenIds ids, bool skip_special_tokens, Tokenizer::Done<std::string> done);
   void ApplyChatTemplate(ChatPrompt chat, Tokenizer::Done<RenderedChat> done);
+
+  // Any thread; `done` is called on the loop. The attached groups in the order of their addresses.
+  void ListGroups(absl::AnyInvocable<void(std::vector<GroupState>)> done);
 
   // Any thread.
   std::shared_ptr<const ServerState> state() const;

@@ -217,6 +217,7 @@ absl::Status Run(const Options& options) {
                                   v1::Control::service_full_name()};
   ASSIGN_OR_RETURN(const std::unique_ptr<common::ServerRunner> grpc_server,
                    common::ServerRunner::Start(server_options, {&inference, &control}));
+  routes.SetGrpcPort(grpc_server->port());
   RETURN_IF_ERROR(http_server.Start(&routes));
   gateway.SetServingListener([&grpc_server](bool serving) { grpc_server->SetServing(serving); });
   tokenizer.Start([&gateway, &workers](std::optional<TokenizerInfo> info) {

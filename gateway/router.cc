@@ -175,6 +175,10 @@ void Router::OnDetached(WorkerGroup* group, const absl::Status& why) {
 }
 
 void Router::OnStep(WorkerGroup* group, std::vector<SequenceNews> news) {
+  const auto work = groups_.find(group);
+  for (const SequenceNews& item : news) {
+    if (work != groups_.end()) work->second.num_tokens += item.token_ids.size();
+  }
   for (SequenceNews& item : news) {
     const bool unavailable = absl::IsUnavailable(item.error);
     if (unavailable && !group->draining()) {

@@ -76,6 +76,8 @@ class Router : public WorkerGroupListener {
   // All attached groups, in the order of their addresses.
   std::vector<WorkerGroup*> groups() const;
   size_t num_waiting() const { return waiting_.size(); }
+  // Tokens that the group has generated for this gateway since it attached. REQUIRES: attached.
+  uint64_t num_tokens(WorkerGroup* group) const { return groups_.at(group).num_tokens; }
 
   void OnAttached(WorkerGroup* group) override;
   void OnDetached(WorkerGroup* group, const absl::Status& why) override;
@@ -84,9 +86,10 @@ class Router : public WorkerGroupListener {
 
  private:
   struct GroupWork {
-    size_t num_ours = 0;    // This gateway's sequences: known to the moment.
-    size_t num_others = 0;  // Other gateways': known from the last poll.
-    bool available = true;  // Healthy and not draining, when last looked at.
+    size_t num_ours = 0;      // This gateway's sequences: known to the moment.
+    size_t num_others = 0;    // Other gateways': known from the last poll.
+    bool available = true;    // Healthy and not draining, when last looked at.
+    uint64_t num_tokens = 0;  // Generated for this gateway since the group attached.
     size_t total() const { return num_ours + num_others; }
   };
   struct Sequence {

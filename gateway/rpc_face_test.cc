@@ -10,6 +10,7 @@
 namespace quartet::gateway {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
@@ -98,6 +99,8 @@ TEST_F(RpcFaceTest, EarlyErrorsAreStatusCodes) {
   Stream stream = Generate(request);
   EXPECT_EQ(stream.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(stream.status.error_message(), HasSubstr("temperature must be in [0, 100], got -1"));
+  EXPECT_THAT(stream.status.error_details(),
+              AllOf(HasSubstr("google.rpc.BadRequest"), HasSubstr("temperature")));
   EXPECT_THAT(stream.events, SizeIs(0));
   request.clear_sampling();
   request.set_model("gpt-7");

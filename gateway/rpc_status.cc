@@ -4,7 +4,10 @@
 #include <google/protobuf/duration.pb.h>
 
 #include <string>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "common/grpc_status.h"
 #include "gateway/request_error.h"
 
@@ -20,29 +23,57 @@ void AppendField(int number, const std::string& bytes, std::string* out) {
   out->append(bytes);
 }
 
-// google.rpc.Status{code = 1, message = 2, details = 3} with a google.rpc.RetryInfo{retry_delay =
-// 1}. Debian ships neither .proto file, so the few bytes are written by hand.
-std::string RetryDetails(const absl::Status& status, int seconds) {
+// A google.protobuf.Any of a google.rpc message.
+std::string Detail(absl::string_view type, std::string value) {
+  google::protobuf::Any any;
+  any.set_type_url(absl::StrCat("type.googleapis.com/google.rpc.", type));
+  any.set_value(std::move(value));
+  return any.SerializeAsString();
+}
+
+// google.rpc.RetryInfo{retry_delay = 1}. Debian ships none of these .proto files, so the few bytes
+// are written by hand.
+std::string RetryInfo(int seconds) {
   google::protobuf::Duration delay;
   delay.set_seconds(seconds);
-  google::protobuf::Any info;
-  info.set_type_url("type.googleapis.com/google.rpc.RetryInfo");
-  AppendField(1, delay.SerializeAsString(), info.mutable_value());
-  std::string details;
-  details.push_back(1 << 3);
-  details.push_back(static_cast<char>(status.code()));
-  AppendField(2, std::string(status.message()), &details);
-  AppendField(3, info.SerializeAsString(), &details);
-  return details;
+  std::string info;
+  AppendField(1, delay.SerializeAsString(), &info);
+  return Detail("RetryInfo", std::move(info));
+}
+
+// google.rpc.BadRequest{field_violations = 1 {field = 1, description = 2, reason = 3}}. The
+// description is the status's message and not said twice.
+std::string BadRequest(const std::string& field, const std::string& reason) {
+  std::string violation, request;
+  AppendField(1, field, &violation);
+  if (!reason.empty()) AppendField(3, reason, &violation);
+  AppendField(1, violation, &request);
+  return Detail("BadRequest", std::move(request));
+}
+
+// google.rpc.Status{code = 1, message = 2, details = 3}.
+std::string StatusWith(const absl::Status& status, const std::string& detail) {
+  std::string bytes;
+  bytes.push_back(1 << 3);
+  bytes.push_back(static_cast<char>(status.code()));
+  AppendField(2, std::string(status.message()), &bytes);
+  AppendField(3, detail, &bytes);
+  return bytes;
 }
 
 }  // namespace
 
 grpc::Status ToRpcStatus(const absl::Status& status) {
   const grpc::Status plain = common::ToGrpcStatus(status);
-  const int seconds = RetryAfterSeconds(status);
-  if (seconds == 0) return plain;
-  return grpc::Status(plain.error_code(), plain.error_message(), RetryDetails(status, seconds));
+  std::string detail;
+  if (const int seconds = RetryAfterSeconds(status); seconds > 0) {
+    detail = RetryInfo(seconds);
+  } else if (const std::string field = ErrorParam(status); !field.empty()) {
+    detail = BadRequest(field, ErrorCode(status));
+  } else {
+    return plain;
+  }
+  return grpc::Status(plain.error_code(), plain.error_message(), StatusWith(status, detail));
 }
 
 }  // namespace quartet::gateway

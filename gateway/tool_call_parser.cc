@@ -304,6 +304,7 @@ bool ToolCallParser::StepTail() {
 }
 
 void ToolCallParser::EmitContent(absl::string_view text) {
+  if (options_.only_calls) return;
   held_space_.append(text.data(), text.size());
   const size_t last = absl::string_view(held_space_).find_last_not_of(kSpace);
   if (last == absl::string_view::npos) return;
@@ -324,7 +325,7 @@ void ToolCallParser::BeginCall(absl::string_view name) {
 
 void ToolCallParser::EndCall() {
   after_call_ = true;
-  state_ = num_calls_ < max_calls_ ? State::kText : State::kDone;
+  state_ = num_calls_ < options_.max_calls ? State::kText : State::kDone;
 }
 
 void ToolCallParser::NoCall() {

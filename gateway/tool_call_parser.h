@@ -37,9 +37,16 @@ struct ToolCallPart {
 // JSON) comes out as content, tag and all. Without calls, content is the text unchanged.
 class ToolCallParser {
  public:
-  // What follows the last of `max_calls` calls is dropped.
-  explicit ToolCallParser(uint32_t max_calls = std::numeric_limits<uint32_t>::max())
-      : max_calls_(max_calls) {}
+  struct Options {
+    // What follows the last of so many calls is dropped.
+    uint32_t max_calls = std::numeric_limits<uint32_t>::max();
+    // The engine lets the model write calls and nothing else, so what is none is a call that broke
+    // off: it is dropped.
+    bool only_calls = false;
+  };
+
+  ToolCallParser() : ToolCallParser(Options()) {}
+  explicit ToolCallParser(const Options& options) : options_(options) {}
 
   // Takes the next text of the answer and returns what is certain by now.
   std::vector<ToolCallPart> Feed(absl::string_view text);
@@ -73,7 +80,7 @@ class ToolCallParser {
   void NoCall();
   void Emit(ToolCallPart::Kind kind, absl::string_view text);
 
-  uint32_t max_calls_;
+  Options options_;
   State state_ = State::kText;
   std::string pending_;      // Not yet understood.
   size_t consumed_ = 0;      // Of pending_, while it is worked on.

@@ -26,8 +26,9 @@ std::string Show(const std::vector<ToolCallPart>& parts) {
   return shown;
 }
 
-std::string ParseInPieces(const std::vector<std::string>& pieces, uint32_t max_calls = 1000) {
-  ToolCallParser parser(max_calls);
+std::string ParseInPieces(const std::vector<std::string>& pieces, uint32_t max_calls = 1000,
+                          bool only_calls = false) {
+  ToolCallParser parser({max_calls, only_calls});
   std::vector<ToolCallPart> all;
   for (const std::string& piece : pieces) {
     for (ToolCallPart& part : parser.Feed(piece)) all.push_back(std::move(part));
@@ -119,6 +120,13 @@ TEST(ToolCallParserTest, NothingFollowsTheLastCallThatMayBeMade) {
   EXPECT_EQ(Parse(absl::StrCat("a", Call("f", "{}"), "b", Call("g", "{}"), "c"), 1), "a[0:f]{}");
   EXPECT_EQ(Parse(absl::StrCat("a", Call("f", "{}"), "b", Call("g", "{}"), "c"), 2),
             "a[0:f]{}b[1:g]{}");
+}
+
+TEST(ToolCallParserTest, WhereOnlyCallsCanBeTheRestOfOneIsDropped) {
+  const std::string call = Call("f", "{}");
+  EXPECT_EQ(ParseInPieces({call, "\n<tool_call>\n{\"na"}, 9, /*only_calls=*/true), "[0:f]{}");
+  EXPECT_EQ(ParseInPieces({call, "\n<tool"}, 9, /*only_calls=*/true), "[0:f]{}");
+  EXPECT_EQ(ParseInPieces({call, "\n", call}, 9, /*only_calls=*/true), "[0:f]{}[1:f]{}");
 }
 
 TEST(ToolCallParserTest, ArgumentsAreNotHeldBack) {

@@ -8,6 +8,7 @@
 #include "common/status_macros.h"
 #include "common/version.h"
 #include "worker/queued_stream.h"
+#include "worker/structured_submissions.h"
 #include "worker/wire_conversion.h"
 
 namespace quartet::worker_service {
@@ -24,7 +25,10 @@ constexpr int kMaxKeptBytes = 1 << 20;
 class AttachStream final : public QueuedStream<proto::AttachRequest, proto::AttachResponse> {
  public:
   AttachStream(EngineService* service, uint64_t client_id, grpc::CallbackServerContext* context)
-      : QueuedStream(context), service_(service), client_id_(client_id) {}
+      : QueuedStream(context),
+        service_(service),
+        client_id_(client_id),
+        structured_(std::make_shared<StructuredSubmissions>(service->compiler_)) {}
 
   uint64_t client_id() const { return client_id_; }
   // What the gateway said; constant once it is attached.
@@ -58,7 +62,8 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
     } else if (request.has_submit()) {
       return Submit(request.submit());
     } else if (request.has_cancel()) {
-      serving_->engine->Cancel({client_id_, request.cancel().sequence_id()});
+      const uint64_t sequence_id = request.cancel().sequence_id();
+      if (!structured_->Cancel(sequence_id)) serving_->engine->Cancel({client_id_, sequence_id});
     }
     return absl::OkStatus();
   }
@@ -75,17 +80,21 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
                                             {"status", status.ToString()}});
     if (status.ok()) return status;
     if (absl::IsUnavailable(status) && !service_->is_draining_) return status;
+    WriteError(submit.sequence_id(), std::move(status));
+    return absl::OkStatus();
+  }
+
+  void WriteError(uint64_t sequence_id, absl::Status status) {
     // A gateway takes UNAVAILABLE for the end of the group unless it knows that the group drains,
     // and the news of that, sent to all, may still be behind.
     if (service_->is_draining_) WriteDraining();
     engine::SequenceEvent event;
-    event.sequence_id = submit.sequence_id();
+    event.sequence_id = sequence_id;
     event.error = std::move(status);
     proto::AttachResponse response;
     response.mutable_step()->set_step(serving_->engine->load().num_steps);
     ToProto(event, response.mutable_step()->add_events());
     Write(response);
-    return absl::OkStatus();
   }
 
   absl::Status TrySubmit(const proto::Submit& submit) {
@@ -96,10 +105,41 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
                      ToSequenceRequest(submit, serving_->default_sampling));
     request.key.client_id = client_id_;
     request.sample_limit = static_cast<int32_t>(hello_.tokenizer_size());
-    return serving_->engine->Submit(std::move(request));
+    if (!submit.has_structured_output()) return serving_->engine->Submit(std::move(request));
+    return SubmitStructured(submit, std::move(request));
+  }
+
+  absl::Status SubmitStructured(const proto::Submit& submit, engine::SequenceRequest request) {
+    if (service_->compiler_ == nullptr) return service_->why_no_grammars_;
+    RETURN_IF_ERROR(serving_->engine->Check(request));
+    ASSIGN_OR_RETURN(const grammar::OutputFormat format,
+                     ToOutputFormat(submit.structured_output()));
+    const uint64_t sequence_id = submit.sequence_id();
+    std::weak_ptr<QueuedStream> weak = weak_from_this();
+    return structured_->Add(std::move(request), format, hello_.tokenizer_hash(),
+                            [weak, sequence_id](absl::StatusOr<engine::SequenceRequest> ready) {
+                              const std::shared_ptr<QueuedStream> stream = weak.lock();
+                              if (stream == nullptr) return;
+                              static_cast<AttachStream&>(*stream).OnStructuredReady(
+                                  sequence_id, std::move(ready));
+                            });
+  }
+
+  // From any thread.
+  void OnStructuredReady(uint64_t sequence_id, absl::StatusOr<engine::SequenceRequest> ready) {
+    absl::Status status = ready.status();
+    if (ready.ok()) status = serving_->engine->Submit(*std::move(ready));
+    if (status.ok()) return;
+    // The group is over: the stream ends with that, and the gateway submits again elsewhere.
+    if (absl::IsUnavailable(status) && !service_->is_draining_) {
+      Close(common::ToGrpcStatus(status));
+      return;
+    }
+    WriteError(sequence_id, std::move(status));
   }
 
   void OnEnd() override {
+    structured_->End();
     if (is_attached_) service_->Detach(client_id_, serving_->engine.get());
   }
 
@@ -107,6 +147,7 @@ class AttachStream final : public QueuedStream<proto::AttachRequest, proto::Atta
   const uint64_t client_id_;
   proto::Hello hello_;
   std::shared_ptr<const EngineService::Serving> serving_;
+  const std::shared_ptr<StructuredSubmissions> structured_;
   bool is_attached_ = false;  // gRPC calls OnMessage and OnEnd one after the other
 };
 

@@ -9,11 +9,13 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "quartet/worker/v1/worker.grpc.pb.h"
 #include "worker/engine/engine.h"
+#include "worker/grammar/grammar_compiler.h"
 
 namespace quartet::worker_service {
 
@@ -31,6 +33,13 @@ class EngineService final : public EngineServiceBase {
  public:
   EngineService() = default;
   ~EngineService() override;
+
+  // `compiler` makes structured output possible and must outlive the service; if it is null, such
+  // requests are refused with `why`. Before the first stream.
+  void SetGrammars(grammar::GrammarCompiler* compiler, absl::Status why) {
+    compiler_ = compiler;
+    why_no_grammars_ = std::move(why);
+  }
 
   // Serves `engine` from now on; `info` is asked for the facts whenever a gateway wants them, from
   // any thread. Streams keep their engine until they have ended, so a later engine, after Close,
@@ -74,6 +83,8 @@ class EngineService final : public EngineServiceBase {
                            const std::shared_ptr<AttachStream>& stream);
   void Detach(uint64_t client_id, engine::Engine* engine);
 
+  grammar::GrammarCompiler* compiler_ = nullptr;
+  absl::Status why_no_grammars_ = absl::UnimplementedError("structured_output: not available");
   std::atomic<bool> is_draining_{false};  // set once, by Drain
 
   // Deliver's own: a message that is used again needs no memory.

@@ -48,10 +48,14 @@ Leader::Leader(const WorkerOptions& options, ProcessEnd* end)
 
 Leader::~Leader() {
   if (server_ != nullptr) server_->Shutdown(kStopGrace);
+  // They call what comes after them here.
+  vocabulary_.reset();
+  grammars_.reset();
 }
 
 absl::Status Leader::Run() {
   ASSIGN_OR_RETURN(shard_, OpenShard(options_));
+  PrepareGrammars();
   // Listening before loading lets followers join and probes see NOT_SERVING instead of nothing.
   common::ServerOptions server_options;
   server_options.address = options_.address;
@@ -67,6 +71,14 @@ absl::Status Leader::Run() {
   // The address is ours now, so whoever used these names is gone.
   segment_prefix_ = SegmentPrefix(options_.address, server_->port());
   parallel::RemoveLeftoverSegments(segment_prefix_);
+  if (grammars_ != nullptr) {
+    if (metrics_ != nullptr) metrics_->SetGrammars(grammars_.get());
+    vocabulary_ =
+        std::make_unique<VocabularyClient>(VocabularyClientOptions{options_.tokenizer_address},
+                                           [this](absl::StatusOr<grammar::Vocabulary> vocabulary) {
+                                             grammars_->SetVocabulary(std::move(vocabulary));
+                                           });
+  }
   RETURN_IF_ERROR(LoadShard(options_, &shard_));
   timeline_.emplace(ProcessAge(), engine::SteadyNow());
   const absl::Status status = ServeGroups();
@@ -76,6 +88,31 @@ absl::Status Leader::Run() {
   members_.Close();
   server_->Shutdown(kStopGrace);
   return status;
+}
+
+void Leader::PrepareGrammars() {
+  absl::Status why = grammar::CheckBackend();
+  if (why.ok() && options_.tokenizer_address.empty()) {
+    why = absl::FailedPreconditionError(
+        "structured_output: this worker knows no tokenizer service; start it with "
+        "--tokenizer_address");
+  }
+  if (!why.ok()) {
+    common::LogInfo("no structured output", {{"why", why.message()}});
+    gateways_.SetGrammars(nullptr, why);
+    return;
+  }
+  grammar::GrammarCompilerOptions options;
+  options.vocab_size = shard_.config.model.vocab_size;
+  options.cache_bytes = static_cast<size_t>(options_.grammar_cache_bytes);
+  options.max_format_bytes = static_cast<size_t>(options_.max_grammar_bytes);
+  options.limits.time = options_.grammar_timeout;
+  grammars_ = std::make_unique<grammar::GrammarCompiler>(options);
+  // The metrics are served before the first gateway is.
+  grammars_->SetTimer([this](absl::Duration time) {
+    if (metrics_ != nullptr) metrics_->ObserveGrammar(time);
+  });
+  gateways_.SetGrammars(grammars_.get(), absl::OkStatus());
 }
 
 absl::Status Leader::ServeGroups() {

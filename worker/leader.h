@@ -10,10 +10,12 @@
 #include "absl/status/status.h"
 #include "common/server_runner.h"
 #include "worker/engine_service.h"
+#include "worker/grammar/grammar_compiler.h"
 #include "worker/group_service.h"
 #include "worker/leader_group.h"
 #include "worker/process_end.h"
 #include "worker/recovery_timeline.h"
+#include "worker/vocabulary_client.h"
 #include "worker/worker_metrics.h"
 #include "worker/worker_setup.h"
 
@@ -30,6 +32,8 @@ class Leader {
   absl::Status Run();
 
  private:
+  // Begins to get ready for grammars.
+  void PrepareGrammars();
   absl::Status ServeGroups();
   // One group from the first rank that joins to its end.
   absl::Status RunGroup();
@@ -48,8 +52,10 @@ class Leader {
   ProcessEnd* const end_;
   Shard shard_;
   GroupService members_;
+  std::unique_ptr<grammar::GrammarCompiler> grammars_;  // null: not possible
   EngineService gateways_;
   std::unique_ptr<WorkerMetrics> metrics_;  // null: not wanted
+  std::unique_ptr<VocabularyClient> vocabulary_;
   std::string segment_prefix_;
   std::unique_ptr<model::Model> model_;
   int64_t held_kv_blocks_ = 0;  // of model_

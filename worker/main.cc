@@ -54,6 +54,16 @@ ABSL_FLAG(
     "fit, but get at least as much time as the decodes. 0: prompts take what they can.");
 ABSL_FLAG(std::string, metrics_address, "127.0.0.1:0",
           "host:port of the leader's Prometheus metrics; port 0 picks a free one, empty is none.");
+ABSL_FLAG(
+    std::string, tokenizer_address, "",
+    "The tokenizer service, unix:/path or host:port, whose vocabulary structured output needs; "
+    "empty: such requests are refused.");
+ABSL_FLAG(int64_t, max_grammar_bytes, int64_t{128} << 10,
+          "Largest schema, regular expression or grammar that a request may send.");
+ABSL_FLAG(int64_t, grammar_cache_bytes, int64_t{256} << 20,
+          "Memory for compiled grammars that may be wanted again.");
+ABSL_FLAG(absl::Duration, grammar_timeout, absl::Seconds(10),
+          "How long compiling one grammar may take; a request that needs more is refused.");
 ABSL_FLAG(absl::Duration, group_timeout, absl::Minutes(30),
           "How long ranks wait for each other when the group forms.");
 ABSL_FLAG(int, local_ranks, 0,
@@ -121,6 +131,11 @@ absl::Status CheckRanges(const WorkerOptions& options) {
         absl::StrCat("--itl_target=", absl::FormatDuration(options.itl_target),
                      " is negative; give a duration such as 100ms, or 0 for no target"));
   }
+  RETURN_IF_ERROR(CheckRange("max_grammar_bytes", options.max_grammar_bytes, 1, int64_t{16} << 20));
+  RETURN_IF_ERROR(
+      CheckRange("grammar_cache_bytes", options.grammar_cache_bytes, 0, int64_t{1} << 40));
+  RETURN_IF_ERROR(
+      CheckAtLeast("grammar_timeout", options.grammar_timeout, absl::Milliseconds(100)));
   RETURN_IF_ERROR(CheckRange("local_ranks", options.local_ranks, 0, 65536));
   RETURN_IF_ERROR(CheckAtLeast("step_timeout", options.step_timeout, absl::Seconds(1)));
   RETURN_IF_ERROR(
@@ -169,6 +184,10 @@ absl::StatusOr<ProcessOptions> ReadFlags() {
   worker.enable_prefix_caching = absl::GetFlag(FLAGS_enable_prefix_caching);
   worker.itl_target = absl::GetFlag(FLAGS_itl_target);
   worker.metrics_address = absl::GetFlag(FLAGS_metrics_address);
+  worker.tokenizer_address = absl::GetFlag(FLAGS_tokenizer_address);
+  worker.max_grammar_bytes = absl::GetFlag(FLAGS_max_grammar_bytes);
+  worker.grammar_cache_bytes = absl::GetFlag(FLAGS_grammar_cache_bytes);
+  worker.grammar_timeout = absl::GetFlag(FLAGS_grammar_timeout);
   worker.group_timeout = absl::GetFlag(FLAGS_group_timeout);
   worker.local_ranks = absl::GetFlag(FLAGS_local_ranks);
   worker.step_timeout = absl::GetFlag(FLAGS_step_timeout);

@@ -53,6 +53,12 @@ absl::StatusOr<engine::SamplingParams> ToSamplingParams(
   if (merged.has_min_tokens()) params.min_tokens = merged.min_tokens();
   params.ignore_eos = merged.ignore_eos();
   ASSIGN_OR_RETURN(params.stop_token_ids, ToIds("stop_token_ids", merged.stop_token_ids()));
+  ASSIGN_OR_RETURN(params.allowed_token_ids,
+                   ToIds("allowed_token_ids", merged.allowed_token_ids()));
+  for (const quartet::v1::BannedSequence& banned : merged.banned_sequences()) {
+    ASSIGN_OR_RETURN(std::vector<int32_t> ids, ToIds("banned_sequences", banned.ids()));
+    params.banned_sequences.push_back(std::move(ids));
+  }
   params.num_logprobs = LogprobsCount(merged.has_logprobs(), merged.logprobs());
   params.num_prompt_logprobs =
       LogprobsCount(merged.has_prompt_logprobs(), merged.prompt_logprobs());
@@ -104,6 +110,43 @@ absl::StatusOr<engine::SequenceRequest> ToSequenceRequest(
   request.timeout_ms = submit.timeout_ms();
   ASSIGN_OR_RETURN(request.eos_token_ids, ToIds("eos_token_ids", submit.eos_token_ids()));
   return request;
+}
+
+absl::StatusOr<grammar::OutputFormat> ToOutputFormat(const quartet::v1::StructuredOutput& proto) {
+  using Format = quartet::v1::StructuredOutput;
+  using Kind = grammar::OutputFormat::Kind;
+  grammar::OutputFormat format;
+  format.compact_json = proto.compact_json();
+  switch (proto.format_case()) {
+    case Format::kJsonObject:
+      format.kind = Kind::kJsonObject;
+      break;
+    case Format::kJsonSchema:
+      format.kind = Kind::kJsonSchema;
+      format.text = proto.json_schema();
+      break;
+    case Format::kRegex:
+      format.kind = Kind::kRegex;
+      format.text = proto.regex();
+      break;
+    case Format::kChoice:
+      format.kind = Kind::kChoice;
+      format.choices = {proto.choice().texts().begin(), proto.choice().texts().end()};
+      break;
+    case Format::kEbnfGrammar:
+      format.kind = Kind::kEbnf;
+      format.text = proto.ebnf_grammar();
+      break;
+    case Format::kStructuralTag:
+      format.kind = Kind::kStructuralTag;
+      format.text = proto.structural_tag();
+      break;
+    case Format::FORMAT_NOT_SET:
+      return absl::InvalidArgumentError(
+          "structured_output has no format; set json_object, json_schema, regex, choice, "
+          "ebnf_grammar or structural_tag");
+  }
+  return format;
 }
 
 void ToProto(const engine::SequenceEvent& event, worker::v1::SequenceEvent* to) {

@@ -18,6 +18,9 @@ namespace quartet::worker_service {
 absl::StatusOr<engine::SequenceRequest> ToSequenceRequest(
     const worker::v1::Submit& submit, const quartet::v1::SamplingParams& defaults);
 
+// Returns INVALID_ARGUMENT if no format is set.
+absl::StatusOr<grammar::OutputFormat> ToOutputFormat(const quartet::v1::StructuredOutput& proto);
+
 // Fill an empty message. A message that was used before and cleared has its memory already.
 void ToProto(const engine::SequenceEvent& event, worker::v1::SequenceEvent* to);
 void ToProto(const engine::StepPlan& plan, worker::v1::StepPlan* to);

@@ -29,6 +29,8 @@ const Histogram::BucketBoundaries kHostBuckets = {1e-6, 2e-6, 5e-6, 1e-5,   2e-5
 const Histogram::BucketBoundaries kStepBuckets = {1e-3, 2e-3, 3e-3, 5e-3, 7e-3, 1e-2, 1.5e-2,
                                                   2e-2, 3e-2, 5e-2, 7e-2, 0.1,  0.15, 0.2,
                                                   0.3,  0.5,  1,    2,    5,    10};
+const Histogram::BucketBoundaries kCompileBuckets = {1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1,
+                                                     0.2,  0.5,  1,    2,    5,    10};
 const Histogram::BucketBoundaries kRecoveryBuckets = {0.01, 0.03, 0.1, 0.3, 1,   2,  5,
                                                       10,   20,   40,  80,  160, 320};
 
@@ -42,14 +44,44 @@ class EngineCollector : public prometheus::Collectable {
     engine_ = std::move(engine);
   }
 
+  void SetGrammars(const grammar::GrammarCompiler* compiler) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    grammars_ = compiler;
+  }
+
   std::vector<MetricFamily> Collect() const override {
     std::shared_ptr<const engine::Engine> engine;
+    const grammar::GrammarCompiler* grammars;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       engine = engine_;
+      grammars = grammars_;
     }
-    if (engine == nullptr) return {};
-    const engine::EngineLoad load = engine->load();
+    std::vector<MetricFamily> families;
+    if (engine != nullptr) families = CollectEngine(*engine);
+    if (grammars != nullptr) AddGrammars(grammars->stats(), &families);
+    return families;
+  }
+
+ private:
+  void AddGrammars(const grammar::GrammarCompilerStats& stats,
+                   std::vector<MetricFamily>* families) const {
+    families->push_back(Counter("quartet_grammar_cache_hits_total",
+                                "Requests whose grammar was compiled, or being compiled, already.",
+                                stats.num_hits));
+    families->push_back(Counter("quartet_grammars_compiled_total", "Grammars that were compiled.",
+                                stats.num_compiled));
+    families->push_back(Counter("quartet_grammars_failed_total",
+                                "Grammars that could not be compiled.", stats.num_failed));
+    MetricFamily bytes =
+        Family("quartet_grammar_cache_bytes", "Memory of the compiled grammars that are kept.",
+               MetricType::Gauge);
+    Add(&bytes, static_cast<int64_t>(stats.cache_bytes), {});
+    families->push_back(std::move(bytes));
+  }
+
+  std::vector<MetricFamily> CollectEngine(const engine::Engine& engine) const {
+    const engine::EngineLoad load = engine.load();
     const engine::SchedulerCounters& counters = load.counters;
     const auto free = load.num_blocks - load.num_used_blocks - load.num_cached_blocks;
     MetricFamily blocks =
@@ -68,7 +100,6 @@ class EngineCollector : public prometheus::Collectable {
                     counters.num_preemptions)};
   }
 
- private:
   static MetricFamily Family(const char* name, const char* help, MetricType type) {
     MetricFamily family;
     family.name = name;
@@ -93,7 +124,8 @@ class EngineCollector : public prometheus::Collectable {
 
   const prometheus::Labels labels_;
   mutable std::mutex mutex_;
-  std::shared_ptr<const engine::Engine> engine_;  // guarded by mutex_
+  std::shared_ptr<const engine::Engine> engine_;        // guarded by mutex_
+  const grammar::GrammarCompiler* grammars_ = nullptr;  // guarded by mutex_
 };
 
 absl::Status CheckAddress(const std::string& address) {
@@ -125,6 +157,12 @@ struct WorkerMetrics::Parts {
                      "CPU time of the engine's thread for a step.", kHostBuckets);
     step =
         histogram("quartet_step_duration_seconds", "Time of a step on the device.", kStepBuckets);
+    masks = histogram("quartet_step_grammar_mask_seconds",
+                      "Time to fill the masks of a step's constrained sequences, while the device "
+                      "computes.",
+                      kHostBuckets);
+    compile = histogram("quartet_grammar_compile_seconds", "Time of compiling a grammar.",
+                        kCompileBuckets);
     auto& phases = prometheus::BuildHistogram()
                        .Name("quartet_group_recovery_seconds")
                        .Help("Time of a recovery of the worker group, by phase.")
@@ -142,7 +180,7 @@ struct WorkerMetrics::Parts {
 
   const std::shared_ptr<prometheus::Registry> registry;
   const std::shared_ptr<EngineCollector> engine;
-  Histogram *idle, *host, *step, *noticed, *restarted, *loaded, *formed;
+  Histogram *idle, *host, *masks, *compile, *step, *noticed, *restarted, *loaded, *formed;
   std::unique_ptr<prometheus::Exposer> exposer;  // last: it reads all above
 };
 
@@ -174,6 +212,15 @@ void WorkerMetrics::ObserveStep(const engine::StepTimes& times) {
   }
   parts_->host->Observe(absl::ToDoubleSeconds(times.host));
   parts_->step->Observe(absl::ToDoubleSeconds(times.device));
+  if (times.num_masks > 0) parts_->masks->Observe(absl::ToDoubleSeconds(times.masks));
+}
+
+void WorkerMetrics::ObserveGrammar(absl::Duration time) {
+  parts_->compile->Observe(absl::ToDoubleSeconds(time));
+}
+
+void WorkerMetrics::SetGrammars(const grammar::GrammarCompiler* compiler) {
+  parts_->engine->SetGrammars(compiler);
 }
 
 void WorkerMetrics::ObserveRecovery(const worker::v1::RecoveryReport& report) {

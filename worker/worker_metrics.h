@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "quartet/worker/v1/worker.pb.h"
 #include "worker/engine/engine.h"
+#include "worker/grammar/grammar_compiler.h"
 
 namespace quartet::worker_service {
 
@@ -22,6 +23,10 @@ class WorkerMetrics {
   int port() const;
 
   void ObserveStep(const engine::StepTimes& times);
+  // A grammar was compiled, or not, in this time.
+  void ObserveGrammar(absl::Duration time);
+  // Whose cache is told of from now on; it must outlive this object.
+  void SetGrammars(const grammar::GrammarCompiler* compiler);
   // A group was formed anew after a loss.
   void ObserveRecovery(const worker::v1::RecoveryReport& report);
   // Whose counters and blocks are told from now on; null: nobody's. They count from zero again with

@@ -48,6 +48,10 @@ struct WorkerOptions {
   bool enable_prefix_caching = true;
   absl::Duration itl_target = absl::Milliseconds(100);  // zero: prompts take what they can
   std::string metrics_address = "127.0.0.1:0";          // of the leader; empty: none
+  std::string tokenizer_address;                        // for grammars; empty: there are none
+  int64_t max_grammar_bytes = int64_t{128} << 10;       // of one request's format
+  int64_t grammar_cache_bytes = int64_t{256} << 20;
+  absl::Duration grammar_timeout = absl::Seconds(10);  // of one compilation
   absl::Duration group_timeout = absl::Minutes(30);
   int local_ranks = 0;  // ranks that share this host's cores and memory; 0: world_size
   // The step watchdog's floor, and the factor of its prediction.

@@ -4,11 +4,15 @@
 QUARTET_ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 QUARTET_CACHE=${QUARTET_CACHE:-$HOME/.cache/quartet}
 QUARTET_MODELS=$QUARTET_CACHE/models
+QUARTET_LIBRARIES=$QUARTET_CACHE/libraries
 QUARTET_VENV=$QUARTET_CACHE/venv
 QUARTET_RUN=${QUARTET_RUN:-$QUARTET_CACHE/run}
 QUARTET_BUILD=${QUARTET_BUILD:-$QUARTET_ROOT/build/release}
 QUARTET_BIN=$QUARTET_BUILD/bin
-export QUARTET_CACHE
+# Where setup puts Node.js if the machine has none that is new enough.
+QUARTET_NODE_HOME=$QUARTET_CACHE/node
+PATH=$QUARTET_NODE_HOME/bin:$PATH
+export QUARTET_CACHE PATH
 # Lets a second checkout reuse what the first one compiled.
 export CCACHE_BASEDIR=$QUARTET_ROOT CCACHE_NOHASHDIR=1
 
@@ -30,6 +34,11 @@ quietly() {
     tail -n 40 "$log" >&2
     fail "failed: $* (whole output: $log)"
   fi
+}
+
+# is_configured FOLDER: whether CMake has written it since the libraries were last built.
+is_configured() {
+  [[ -f $1/build.ninja && ! $QUARTET_LIBRARIES/xgrammar/stamp -nt $1/build.ninja ]]
 }
 
 # server_pid: prints the process id of the server that deploy/local/up started, if it still runs.

@@ -74,7 +74,7 @@ CompletionCall::CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> e
   for (uint32_t i = 0; i < answers_.size(); ++i) answers_[i].content.index = i;
   shape_.calls = ToolCallShape::Of(request.tools);
   if (shape_.calls.enabled) {
-    parsers_.assign(answers_.size(), ToolCallParser(MaxCalls(request.tools)));
+    parsers_.assign(answers_.size(), ToolCallParser(ParserOptions(request.tools)));
   }
 }
 

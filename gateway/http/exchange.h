@@ -20,6 +20,9 @@ struct HttpRequest {
   // The headers of these names, or empty.
   std::string authorization;
   std::string x_tenant;
+  std::string accept;
+  std::string accept_encoding;
+  std::string if_none_match;
   std::string x_request_id;
   std::string body;
 };

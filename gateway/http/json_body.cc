@@ -106,7 +106,11 @@ absl::StatusOr<json> ParseJsonObject(absl::string_view body) {
 }
 
 absl::StatusOr<ordered_json> ParseOrdered(absl::string_view body) {
-  return ParseOrdered(body, "all objects");
+  if (OutlineOf(body).num_fields > kMaxOrderedFields) {
+    return InvalidField("", absl::StrCat("The body may have at most ", kMaxOrderedFields,
+                                         " fields in all its objects together"));
+  }
+  return ParseOrdered(body, "");
 }
 
 absl::StatusOr<std::vector<std::string>> OrderedElements(absl::string_view body,

@@ -12,6 +12,8 @@ const char* Reason(int status) {
   switch (status) {
     case 200:
       return "OK";
+    case 304:
+      return "Not Modified";
     case 400:
       return "Bad Request";
     case 404:
@@ -52,7 +54,8 @@ std::string ResponseHead(const HttpResponse& response, Framing framing, bool kee
   for (const auto& [name, value] : response.headers) {
     absl::StrAppend(&head, name, ": ", value, "\r\n");
   }
-  if (framing == Framing::kLength) {
+  // The length of a 304 would be that of the body it stands for.
+  if (framing == Framing::kLength && response.status != 304) {
     absl::StrAppend(&head, "Content-Length: ", response.body.size(), "\r\n");
   } else if (framing == Framing::kChunked) {
     absl::StrAppend(&head, "Transfer-Encoding: chunked\r\n");

@@ -48,7 +48,7 @@ ResponsesCall::ResponsesCall(Gateway* gateway, ResponseStore* store,
               stream_ ? [this](std::string event) { exchange_->Write(event); }
                       : ResponsesOutput::EventSink()),
       request_id_(request.chat.request_id.empty() ? output_.id() : request.chat.request_id),
-      parser_(MaxCalls(request.chat.tools)),
+      parser_(ParserOptions(request.chat.tools)),
       has_tools_(request.chat.tools.choice != ToolUse::Choice::kNone) {}
 
 void ResponsesCall::Start(Gateway* gateway, ResponseStore* store,

@@ -253,5 +253,12 @@ TEST(ResponsesRequestTest, ErrorsNameTheFieldsOfTheRequest) {
   }
 }
 
+TEST(ResponsesRequestTest, BodiesWithVeryManyFieldsAreRefused) {
+  std::string body = "{\"input\": \"x\"";
+  for (int i = 0; i < 10'000; ++i) absl::StrAppend(&body, ",\"f", i, "\":0");
+  EXPECT_THAT(std::string(ParseResponses(body + "}", nullptr).status().message()),
+              HasSubstr("at most 10000 fields"));
+}
+
 }  // namespace
 }  // namespace quartet::gateway::http

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/version.h"
+#include "gateway/http/cluster_state.h"
 #include "gateway/http/completion_call.h"
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
@@ -148,14 +149,17 @@ struct Routes::Route {
          [](Routes& r, Exchange e) { r.Respond(*e, r.MetricsPage()); }},
         {"/openapi.json", "GET", "all this for programs: OpenAPI 3.1",
          [](Routes& r, Exchange e) { r.Respond(*e, JsonText(OpenApiJson())); }},
-        {"/", "GET", "this page", [](Routes& r, Exchange e) { r.Respond(*e, r.Home()); }},
+        {"/cluster", "GET", "what runs and how busy it is",
+         [](Routes& r, Exchange e) { r.Cluster(std::move(e)); }},
+        {"/", "GET", "this text; in a browser, a page to chat with the model",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.Home(e->request())); }},
     };
     return *routes;
   }
 };
 
 Routes::Routes(Gateway* gateway, Metrics* metrics)
-    : gateway_(gateway), metrics_(metrics), created_(absl::ToUnixSeconds(absl::Now())) {}
+    : gateway_(gateway), metrics_(metrics), start_(absl::Now()) {}
 
 void Routes::Handle(std::shared_ptr<HttpExchange> exchange) {
   const HttpRequest& request = exchange->request();
@@ -169,7 +173,8 @@ void Routes::Handle(std::shared_ptr<HttpExchange> exchange) {
   if (!allowed.empty()) {
     return Respond(*exchange, WrongMethod(request, absl::StrJoin(allowed, ", ")));
   }
-  Respond(*exchange, UnknownPath(request));
+  std::optional<HttpResponse> asset = method == "GET" ? page_.Find(request) : std::nullopt;
+  Respond(*exchange, asset.has_value() ? *std::move(asset) : UnknownPath(request));
 }
 
 std::vector<std::string> Routes::Endpoints() {
@@ -265,7 +270,17 @@ TokenizeCall::Respond Routes::Responder() {
   };
 }
 
-HttpResponse Routes::Home() const {
+void Routes::Cluster(std::shared_ptr<HttpExchange> exchange) {
+  gateway_->ListGroups([this, exchange](std::vector<GroupState> groups) {
+    exchange->Post([this, exchange, groups = std::move(groups)] {
+      Respond(*exchange, JsonText(ClusterStateJson(*gateway_->state(), groups,
+                                                   {absl::Now() - start_, grpc_port_})));
+    });
+  });
+}
+
+HttpResponse Routes::Home(const HttpRequest& request) const {
+  if (std::optional<HttpResponse> page = page_.Find(request)) return *std::move(page);
   const auto state = gateway_->state();
   HttpResponse response;
   response.content_type = "text/plain; charset=utf-8";
@@ -285,13 +300,19 @@ HttpResponse Routes::Home() const {
                     std::string(28 - std::min<size_t>(27, strlen(route.path)), ' '), route.what,
                     "\n");
   }
+  if (!page_.is_built()) {
+    absl::StrAppend(&response.body,
+                    "\nThe web page is not part of this build, which found no npm. To get it, run "
+                    "deploy/local/setup and build again.\n");
+  }
   return response;
 }
 
 HttpResponse Routes::Models() const {
   const auto state = gateway_->state();
   if (state->model == nullptr) return ErrorResponse(absl::UnavailableError(state->reason));
-  return JsonText(ModelList({state->model->name}, created_, state->model->max_model_len));
+  return JsonText(
+      ModelList({state->model->name}, absl::ToUnixSeconds(start_), state->model->max_model_len));
 }
 
 HttpResponse Routes::Model(const std::string& name) const {
@@ -304,7 +325,7 @@ HttpResponse Routes::Model(const std::string& name) const {
                                          "' does not exist; served: ", absl::StrJoin(names, ", "))),
         "model", "model_not_found"));
   }
-  return JsonText(ModelCard(name, created_, state->model->max_model_len));
+  return JsonText(ModelCard(name, absl::ToUnixSeconds(start_), state->model->max_model_len));
 }
 
 HttpResponse Routes::Health() const {

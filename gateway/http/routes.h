@@ -5,10 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "gateway/gateway.h"
 #include "gateway/http/exchange.h"
 #include "gateway/http/response_store.h"
 #include "gateway/http/tokenize_call.h"
+#include "gateway/http/web_page.h"
 #include "gateway/metrics.h"
 
 namespace quartet::gateway::http {
@@ -20,6 +22,8 @@ class Routes : public HttpHandler {
 
   void Handle(std::shared_ptr<HttpExchange> exchange) override;
   HttpResponse Refuse(int status, const std::string& message) override;
+  // The port of the gRPC face, for GET /cluster. Call it before requests come.
+  void SetGrpcPort(int port) { grpc_port_ = port; }
 
   // "GET /v1/models" and so on: all that there is.
   static std::vector<std::string> Endpoints();
@@ -30,9 +34,10 @@ class Routes : public HttpHandler {
   void CreateResponse(std::shared_ptr<HttpExchange> exchange);
   HttpResponse GetResponse(const HttpRequest& request) const;
   HttpResponse DeleteResponse(const HttpRequest& request);
+  void Cluster(std::shared_ptr<HttpExchange> exchange);
+  HttpResponse Home(const HttpRequest& request) const;
   // Respond, for calls that answer later.
   TokenizeCall::Respond Responder();
-  HttpResponse Home() const;
   HttpResponse Models() const;
   HttpResponse Model(const std::string& name) const;
   HttpResponse Health() const;
@@ -44,7 +49,9 @@ class Routes : public HttpHandler {
   Gateway* const gateway_;
   Metrics* const metrics_;
   ResponseStore responses_;
-  const int64_t created_;  // Seconds since 1970 at which this began to serve.
+  const absl::Time start_;  // When this began to serve.
+  const WebPage page_;
+  int grpc_port_ = 0;
 };
 
 }  // namespace quartet::gateway::http

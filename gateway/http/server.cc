@@ -203,6 +203,9 @@ net::awaitable<void> Connection::Run() {
     request.path.resize(std::min(request.path.find('?'), request.path.size()));
     request.authorization = std::string(message[beast::http::field::authorization]);
     request.x_tenant = std::string(message["X-Tenant"]);
+    request.accept = std::string(message[beast::http::field::accept]);
+    request.accept_encoding = std::string(message[beast::http::field::accept_encoding]);
+    request.if_none_match = std::string(message[beast::http::field::if_none_match]);
     request.x_request_id = std::string(message["X-Request-Id"]);
     request.body = std::move(message.body());
     auto exchange = std::make_shared<Exchange>(

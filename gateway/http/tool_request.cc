@@ -1,7 +1,6 @@
 #include "gateway/http/tool_request.h"
 
 #include <algorithm>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -11,7 +10,6 @@
 #include "common/status_macros.h"
 #include "gateway/http/json_body.h"
 #include "gateway/request_error.h"
-#include "gateway/tool_call_parser.h"
 
 namespace quartet::gateway::http {
 namespace {
@@ -204,13 +202,17 @@ ordered_json CallTags(const ToolUse& tools, bool all_strict) {
   return tags;
 }
 
+bool IsSingle(const ToolUse& tools) {
+  return !tools.parallel || tools.choice == ToolUse::Choice::kNamed;
+}
+
 // One call or several, and nothing else.
 ordered_json OnlyCalls(const ToolUse& tools, bool all_strict) {
   return {{"type", "tags_with_separator"},
           {"tags", CallTags(tools, all_strict)},
           {"separator", "\n"},
           {"at_least_one", true},
-          {"stop_after_first", MaxCalls(tools) == 1}};
+          {"stop_after_first", IsSingle(tools)}};
 }
 
 StructuredOutput StructuralTag(ordered_json format) {
@@ -293,9 +295,12 @@ absl::StatusOr<std::optional<StructuredOutput>> ConstrainToTools(
                         {"stop_after_first", !tools.parallel}});
 }
 
-uint32_t MaxCalls(const ToolUse& tools) {
-  const bool single = !tools.parallel || tools.choice == ToolUse::Choice::kNamed;
-  return single ? 1 : std::numeric_limits<uint32_t>::max();
+ToolCallParser::Options ParserOptions(const ToolUse& tools) {
+  ToolCallParser::Options options;
+  if (IsSingle(tools)) options.max_calls = 1;
+  options.only_calls =
+      tools.choice == ToolUse::Choice::kRequired || tools.choice == ToolUse::Choice::kNamed;
+  return options;
 }
 
 std::string StopAfterCall(const ToolUse& tools) {

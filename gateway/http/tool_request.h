@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "gateway/generation_types.h"
+#include "gateway/tool_call_parser.h"
 
 namespace quartet::gateway::http {
 
@@ -52,8 +53,8 @@ absl::StatusOr<ToolUse> ReadTools(const nlohmann::json& body, absl::string_view 
 absl::StatusOr<std::optional<StructuredOutput>> ConstrainToTools(
     const ToolUse& tools, const std::optional<StructuredOutput>& format);
 
-// How many calls an answer may make at most.
-uint32_t MaxCalls(const ToolUse& tools);
+// How answers are read for calls.
+ToolCallParser::Options ParserOptions(const ToolUse& tools);
 
 // A string that ends an answer once its only call is complete, where nothing else does; or empty.
 std::string StopAfterCall(const ToolUse& tools);

@@ -38,6 +38,7 @@ TestCluster::TestCluster(GatewayOptions options, http::HttpServerOptions http_op
   control_ = std::make_unique<ControlService>(gateway_.get());
   routes_ = std::make_unique<http::Routes>(gateway_.get(), &metrics_);
   grpc_server_ = MustStart("127.0.0.1:0", {inference_.get(), control_.get()});
+  routes_->SetGrpcPort(grpc_server_->port());
   QUARTET_CHECK(http_server_.Start(routes_.get()).ok());
   gateway_->SetServingListener([this](bool serving) {
     std::lock_guard<std::mutex> lock(mutex_);

@@ -15,6 +15,9 @@ import threading
 import time
 import urllib.request
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import protocol_stubs  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("QUARTET_BUILD_DIR", ROOT / "build" / "release"))
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -146,11 +149,11 @@ class Cluster:
     def worker_stub(self):
         """The leader's own service, by the socket that `quartet serve` gave it."""
         import grpc
-        stubs = worker_stubs()
+        pb2, pb2_grpc = protocol_stubs.stubs("quartet.worker.v1.worker_pb2"), protocol_stubs.stubs("quartet.worker.v1.worker_pb2_grpc")
         leader = self.processes()["leader"][0]
         command = pathlib.Path(f"/proc/{leader.pid}/cmdline").read_text().split("\0")
         address = next(a.partition("=")[2] for a in command if a.startswith("--address="))
-        return stubs["pb2_grpc"].EngineStub(grpc.insecure_channel(address)), stubs["pb2"]
+        return pb2_grpc.EngineStub(grpc.insecure_channel(address)), pb2
 
     def worker_load(self):
         stub, pb2 = self.worker_stub()
@@ -170,20 +173,6 @@ class Cluster:
                 bound = float(match.group(2).replace("+Inf", "inf"))
                 buckets[bound] = buckets.get(bound, 0) + float(match.group(3))
         return found
-
-
-_STUBS = {}
-
-
-def worker_stubs():
-    if not _STUBS:
-        out = tempfile.mkdtemp(prefix="quartet-stubs-")
-        protos = sorted(str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto").rglob("*.proto"))
-        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}", f"--grpc_python_out={out}", *protos], check=True)
-        sys.path.insert(0, out)
-        from quartet.worker.v1 import worker_pb2, worker_pb2_grpc
-        _STUBS.update(pb2=worker_pb2, pb2_grpc=worker_pb2_grpc)
-    return _STUBS
 
 
 def histogram_quantile(before, after, q):

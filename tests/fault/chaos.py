@@ -13,7 +13,6 @@ summary line; ends with 1 if anything does not hold.
 import argparse
 import bisect
 import difflib
-import importlib
 import math
 import os
 import pathlib
@@ -24,24 +23,16 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests/integration"), str(pathlib.Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/integration"), str(pathlib.Path(__file__).parent)]
 
 import cluster  # noqa: E402
 import disturbance  # noqa: E402
 import observe  # noqa: E402
+import protocol_stubs  # noqa: E402
 import streams as clients  # noqa: E402
 
 ROUND_TIMEOUT_S = 600
 SETTLE_TIMEOUT_S = 60
-
-
-def make_stubs(folder: pathlib.Path):
-    """Python modules of the public and the worker protocol, generated into `folder`: stubs("quartet.v1.inference_pb2")."""
-    protos = sorted(str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto/quartet").rglob("*.proto"))
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}",
-                    f"--grpc_python_out={folder}", *protos], check=True)
-    sys.path.insert(0, str(folder))
-    return importlib.import_module
 
 
 class Holdings:
@@ -122,7 +113,7 @@ class Run:
         self.kills, self.recoveries, self.resumes = [], [], []
         self.totals = {"lost": 0, "duplicated": 0, "changed": 0}
         self.num_streams = 0
-        self.stubs = make_stubs(folder)
+        self.stubs = protocol_stubs.stubs
         flags = [f"--tensor_parallel_size={options.tensor_parallel_size}", *options.flags]
         self.server = cluster.Server(*flags, model=make_model(options, folder), log_path=options.log or folder / "serve.log").wait_ready()
         self.leader = observe.Leader(observe.leader_address(self.server), self.stubs)

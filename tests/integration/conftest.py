@@ -1,15 +1,16 @@
 """Fixtures: one server for the tests of a file that only ask it things; a factory for tests that end or break theirs."""
 
-import importlib
 import importlib.machinery
 import importlib.util
 import pathlib
-import subprocess
 import sys
 
 import pytest
 
 from cluster import ROOT, server_starter
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import protocol_stubs  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -48,15 +49,6 @@ def simulated_server(start_server, seven_b):
 
 
 @pytest.fixture(scope="session")
-def stubs(tmp_path_factory):
-    """The public protocol's Python modules, generated now: stubs("inference_pb2")."""
-    out = tmp_path_factory.mktemp("stubs")
-    protos = sorted(str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto/quartet/v1").glob("*.proto"))
-    subprocess.run(
-        [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}",
-         f"--grpc_python_out={out}", *protos],
-        check=True,
-    )
-    sys.path.insert(0, str(out))
-    yield lambda name: importlib.import_module(f"quartet.v1.{name}")
-    sys.path.remove(str(out))
+def stubs():
+    """The public protocol's Python modules: stubs("inference_pb2")."""
+    return lambda name: protocol_stubs.stubs(f"quartet.v1.{name}")

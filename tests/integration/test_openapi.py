@@ -1,5 +1,6 @@
 """schemathesis, an independent tool, reads /openapi.json and sends what it says may and may not be sent: nothing may be answered with a 5xx, with
-a status or a content type that the description doesn't name, or with a body that doesn't fit it. The simulated device keeps answers fast."""
+a status or a content type that the description doesn't name, or with a body that doesn't fit it; and what the description forbids is refused. The
+simulated device keeps answers fast."""
 
 import json
 import pathlib
@@ -9,13 +10,13 @@ import sys
 import requests
 
 CHECKS = ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
-          "response_schema_conformance", "unsupported_method"]
+          "response_schema_conformance", "negative_data_rejection", "unsupported_method"]
 
 
 def run_schemathesis(server, folder, *options):
-    """The exit code and what it printed; each test case gets as long as the slowest answer of 128 choices."""
+    """The exit code and what it printed. One worker: hypothesis parses its own source, which Python 3.11 can't do in two threads at once."""
     report = pathlib.Path(folder) / "report.json"
-    command = [sys.executable, "-m", "schemathesis.cli", "run", server.url + "/openapi.json", "--checks", ",".join(CHECKS), "--workers", "4",
+    command = [sys.executable, "-m", "schemathesis.cli", "run", server.url + "/openapi.json", "--checks", ",".join(CHECKS), "--workers", "1",
                "--request-timeout", "60", "--no-color", "--warnings", "off", "--report-json-path", str(report), *options]
     result = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=1500)
     return result.returncode, result.stdout + result.stderr

@@ -17,13 +17,14 @@ ALLOWED = {
     "worker/device": ["common", "kernels"],
     "worker/parallel": ["common", "kernels", "worker/device"],
     "worker/model": ["common", "kernels", "worker/device", "worker/parallel"],
-    "worker/engine": ["common", "kernels/sampling.h", "kernels/ops.h", "worker/model"],
+    "worker/grammar": ["common"],
+    "worker/engine": ["common", "kernels/sampling.h", "kernels/ops.h", "worker/grammar/grammar.h", "worker/model"],
     "worker/simulated": ["common", "kernels", "worker/device/device.h", "worker/model", "worker/parallel"],
-    "worker": ["common", "proto", "kernels", "worker/device", "worker/parallel", "worker/model", "worker/engine", "worker/simulated"],
+    "worker": ["common", "proto", "kernels", "worker/device", "worker/parallel", "worker/model", "worker/grammar", "worker/engine", "worker/simulated"],
     "cli": ["common", "proto"],
 }
 # Protobuf and gRPC stop at the service faces and clients.
-NO_PROTO = ["kernels", "worker/device", "worker/parallel", "worker/model", "worker/engine", "worker/simulated"]
+NO_PROTO = ["kernels", "worker/device", "worker/grammar", "worker/parallel", "worker/model", "worker/engine", "worker/simulated"]
 # Only the device and the kernels know the kind of device.
 DEVICE_KINDS = re.compile(r"worker/device/(cpu|cuda)_device\.h|worker/simulated/|kernels/(cpu|cuda)/")
 DEVICE_KINDS_ALLOWED = ("worker/device/", "worker/simulated/", "kernels/", "worker/main.cc", "worker/worker_setup.")

@@ -67,10 +67,14 @@ void Engine::Stop() {
   runner_.Stop();
 }
 
+absl::Status Engine::Check(const SequenceRequest& request) const {
+  return ValidateRequest(request, options_.vocab_size, options_.scheduler);
+}
+
 absl::Status Engine::Submit(SequenceRequest request) {
   request.eos_token_ids.insert(request.eos_token_ids.end(), options_.eos_token_ids.begin(),
                                options_.eos_token_ids.end());
-  RETURN_IF_ERROR(ValidateRequest(request, options_.vocab_size, options_.scheduler));
+  RETURN_IF_ERROR(Check(request));
   return inbox_.Submit(std::move(request));
 }
 
@@ -167,7 +171,8 @@ void Engine::AddSequence(SequenceRequest request, EventMap* events) {
                                               " was submitted again while it was running"))));
     return;
   }
-  scheduler_.Add(std::make_unique<Sequence>(std::move(request), options_.clock()));
+  scheduler_.Add(
+      std::make_unique<Sequence>(std::move(request), options_.clock(), options_.vocab_size));
 }
 
 void Engine::ExpireSequences(EventMap* events) {
@@ -232,7 +237,24 @@ absl::Status Engine::Launch(ScheduledStep step) {
   return absl::OkStatus();
 }
 
+void Engine::PrepareRows(const ScheduledStep& step) {
+  std::vector<Sequence*> constrained;
+  for (const ScheduledSequence& scheduled : step.sequences) {
+    Sequence* const sequence = scheduled.sequence;
+    if (scheduled.samples && !sequence->is_removed && sequence->needs_preparation()) {
+      constrained.push_back(sequence);
+    }
+  }
+  mask_time_ = absl::ZeroDuration();
+  num_masks_ = static_cast<int64_t>(constrained.size());
+  if (constrained.empty()) return;
+  const absl::Time start = SteadyNow();
+  helpers_.ForEach(constrained.size(), [&](size_t i) { constrained[i]->PrepareNextRow(); });
+  mask_time_ = SteadyNow() - start;
+}
+
 void Engine::SetRows(const ScheduledStep& step) {
+  PrepareRows(step);
   std::vector<kernels::SampleRow> rows;
   for (const ScheduledSequence& scheduled : step.sequences) {
     const Sequence& sequence = *scheduled.sequence;
@@ -281,6 +303,8 @@ void Engine::ReportTimes(const Outstanding& done, const StepResult& result) {
   times.device_idle =
       done.follows_at_once ? result.started - last_ended_ : -absl::InfiniteDuration();
   times.host = host_time - host_time_;
+  times.masks = mask_time_;
+  times.num_masks = num_masks_;
   host_time_ = host_time;
   if (callbacks_.on_step) callbacks_.on_step(times);
 }
@@ -304,6 +328,20 @@ void Engine::CommitSample(Sequence* sequence, kernels::SampledToken token, Event
   std::vector<SequenceEvent>& client_events = (*events)[key.client_id];
   if (client_events.empty()) {
     client_events.reserve(static_cast<size_t>(scheduler_.num_running()) + 1);
+  }
+  if (const absl::Status& status = sequence->constraint().status(); !status.ok()) {
+    client_events.push_back(ErrorEvent(key.sequence_id, status));
+    Retire(scheduler_.Remove(key));
+    return;
+  }
+  if (sequence->constraint().has_ended()) {
+    // The grammar is at its end and no end-of-sequence id may be sampled: what was is surplus.
+    SequenceEvent event;
+    event.sequence_id = key.sequence_id;
+    event.finish_reason = FinishReason::kStop;
+    client_events.push_back(std::move(event));
+    Retire(scheduler_.Remove(key));
+    return;
   }
   if (token.token_id < 0) {
     client_events.push_back(ErrorEvent(

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "worker/engine/engine_load.h"
+#include "worker/engine/helper_threads.h"
 #include "worker/engine/inbox.h"
 #include "worker/engine/scheduler.h"
 #include "worker/engine/sequence.h"
@@ -47,7 +48,9 @@ struct StepTimes {
   // How long the device had nothing to do before the step although sequences were there; negative
   // if there were none.
   absl::Duration device_idle;
-  absl::Duration host;  // CPU time of the engine's thread
+  absl::Duration host;   // CPU time of the engine's thread
+  absl::Duration masks;  // filling the masks of constrained sequences, while the device computed
+  int64_t num_masks = 0;
 };
 
 // What the engine calls, always from its own thread and without holding a lock.
@@ -79,6 +82,8 @@ class Engine {
   // Ends the loop after the current step. Idempotent.
   void Stop();
 
+  // What Submit would say of the request itself.
+  absl::Status Check(const SequenceRequest& request) const;
   // A new sequence. Returns INVALID_ARGUMENT naming field and value, RESOURCE_EXHAUSTED if too many
   // wait, UNAVAILABLE if the engine has failed; then no event follows. Several calls for requests
   // that came together should follow each other at once, so that one step takes them all.
@@ -120,6 +125,8 @@ class Engine {
   StepPlan MakePlan(const ScheduledStep& step, std::vector<int32_t>* sampled_rows);
   // Sends the step to all ranks.
   absl::Status Launch(ScheduledStep step);
+  // Works out what the constrained sequences of a step may sample.
+  void PrepareRows(const ScheduledStep& step);
   // Tells the runner what to sample from a step; all steps before it are committed.
   void SetRows(const ScheduledStep& step);
   // Waits for the oldest step's result and takes it in.
@@ -153,6 +160,9 @@ class Engine {
   absl::Duration host_time_;  // CPU time of the engine's thread at the last commit
   bool was_busy_ = false;     // sequences were left after the last commit
   bool has_ended_ = false;
+  HelperThreads helpers_;
+  absl::Duration mask_time_;  // of the newest rows
+  int64_t num_masks_ = 0;
 
   std::thread thread_;
 };

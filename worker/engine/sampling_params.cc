@@ -29,6 +29,25 @@ absl::Status CheckId(absl::string_view field, int64_t id, int64_t vocab_size) {
                                                  ", but the model has the ids below ", vocab_size));
 }
 
+absl::Status CheckBannedSequences(const std::vector<std::vector<int32_t>>& sequences,
+                                  int64_t vocab_size) {
+  int64_t num_ids = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    if (sequences[i].empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("banned_sequences[", i, "] has no ids"));
+    }
+    num_ids += static_cast<int64_t>(sequences[i].size());
+    for (int32_t id : sequences[i]) {
+      RETURN_IF_ERROR(CheckId(absl::StrCat("banned_sequences[", i, "]"), id, vocab_size));
+    }
+  }
+  const int64_t num_sequences = static_cast<int64_t>(sequences.size());
+  if (num_sequences <= kMaxBannedSequences && num_ids <= kMaxBannedIds) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "banned_sequences has ", num_sequences, " sequences of ", num_ids, " ids in all, at most ",
+      kMaxBannedSequences, " of ", kMaxBannedIds, " are served"));
+}
+
 }  // namespace
 
 absl::Status ValidateSamplingParams(const SamplingParams& params, int64_t vocab_size) {
@@ -52,6 +71,10 @@ absl::Status ValidateSamplingParams(const SamplingParams& params, int64_t vocab_
   for (int32_t id : params.stop_token_ids) {
     RETURN_IF_ERROR(CheckId("stop_token_ids", id, vocab_size));
   }
+  for (int32_t id : params.allowed_token_ids) {
+    RETURN_IF_ERROR(CheckId("allowed_token_ids", id, vocab_size));
+  }
+  RETURN_IF_ERROR(CheckBannedSequences(params.banned_sequences, vocab_size));
   const auto check_logprobs = [](absl::string_view field, int32_t value) {
     return value >= -1 && value <= kMaxLogprobs
                ? absl::OkStatus()

@@ -11,6 +11,9 @@
 namespace quartet::engine {
 
 inline constexpr int kMaxLogprobs = 20;
+inline constexpr int64_t kMaxBannedSequences = 1024;
+// Of all of them together.
+inline constexpr int64_t kMaxBannedIds = 8192;
 
 struct SamplingParams {
   float temperature = 1;
@@ -26,8 +29,10 @@ struct SamplingParams {
   int64_t min_tokens = 0;
   bool ignore_eos = false;
   std::vector<int32_t> stop_token_ids;
-  int32_t num_logprobs = -1;         // -1: not reported
-  int32_t num_prompt_logprobs = -1;  // -1: not reported
+  std::vector<int32_t> allowed_token_ids;              // empty: all
+  std::vector<std::vector<int32_t>> banned_sequences;  // that the output never contains
+  int32_t num_logprobs = -1;                           // -1: not reported
+  int32_t num_prompt_logprobs = -1;                    // -1: not reported
 
   bool HasPenalties() const {
     return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;

@@ -12,7 +12,7 @@ void TokenCounts::Add(int32_t token_id, bool is_output) {
   if (is_output) ++counts_[it->second].output_count;
 }
 
-Sequence::Sequence(SequenceRequest request, absl::Time arrival)
+Sequence::Sequence(SequenceRequest request, absl::Time arrival, int64_t vocab_size)
     : request_(std::move(request)),
       arrival_(arrival),
       deadline_(request_.timeout_ms == 0 ? absl::InfiniteFuture()
@@ -26,6 +26,8 @@ Sequence::Sequence(SequenceRequest request, absl::Time arrival)
   }
   std::sort(end_ids_.begin(), end_ids_.end());
   end_ids_.erase(std::unique(end_ids_.begin(), end_ids_.end()), end_ids_.end());
+  constraint_ =
+      TokenConstraint(request_.matcher, params(), end_ids_, vocab_size, request_.sample_limit);
   if (params().HasPenalties()) {
     for (int64_t i = 0; i < num_tokens(); ++i) counts_.Add(tokens_[i], i >= num_prompt_tokens_);
   }
@@ -41,10 +43,12 @@ FinishReason Sequence::AppendOutput(int32_t token_id, int64_t max_model_len) {
   --num_pending_samples;
   tokens_.push_back(token_id);
   if (params().HasPenalties()) counts_.Add(token_id, /*is_output=*/true);
-  if (num_output_tokens() > params().min_tokens &&
-      std::binary_search(end_ids_.begin(), end_ids_.end(), token_id)) {
+  const bool is_end_id = std::binary_search(end_ids_.begin(), end_ids_.end(), token_id);
+  // A grammar lets them be sampled only where it may end, and before min_tokens only where it must.
+  if (is_end_id && (num_output_tokens() > params().min_tokens || constraint_.has_grammar())) {
     return FinishReason::kStop;
   }
+  constraint_.Accept(token_id);
   if (num_output_tokens() >= params().max_tokens || num_tokens() >= max_model_len) {
     return FinishReason::kLength;
   }
@@ -67,7 +71,7 @@ kernels::SampleRow Sequence::NextSampleRow(int64_t logits_row) const {
   row.output_index = static_cast<uint32_t>(num_output_tokens());
   row.logit_bias = p.logit_bias;
   row.counts = counts_.counts();
-  if (num_output_tokens() < p.min_tokens) row.banned_ids = end_ids_;
+  constraint_.Fill(num_output_tokens() < p.min_tokens, &row);
   row.num_logprobs = p.num_logprobs;
   row.sample_limit = request_.sample_limit;
   return row;

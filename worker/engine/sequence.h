@@ -4,7 +4,9 @@
 
 #include <compare>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "worker/engine/sampling_params.h"
+#include "worker/engine/token_constraint.h"
 
 namespace quartet::engine {
 
@@ -48,6 +51,9 @@ struct SequenceRequest {
   uint64_t timeout_ms = 0;  // 0: never
   std::vector<int32_t> eos_token_ids;
   int32_t sample_limit = 0;  // ids from here up are never sampled
+  // The shape of the output; null: any. Has gone through output_ids already, and is this request's
+  // alone.
+  std::shared_ptr<grammar::Matcher> matcher;
 };
 
 // kNone: it has not ended. kStop: an end-of-sequence or stop id. kLength: max_tokens or the end of
@@ -85,7 +91,8 @@ class TokenCounts {
 // Not thread-safe.
 class Sequence {
  public:
-  Sequence(SequenceRequest request, absl::Time arrival);
+  // `vocab_size`: rows of the logits, for masks over them.
+  Sequence(SequenceRequest request, absl::Time arrival, int64_t vocab_size = 0);
 
   const SequenceRequest& request() const { return request_; }
   const SamplingParams& params() const { return request_.sampling; }
@@ -111,7 +118,16 @@ class Sequence {
   // id that ends it takes precedence over the length. REQUIRES: num_pending_samples > 0.
   FinishReason AppendOutput(int32_t token_id, int64_t max_model_len);
 
-  // The row that samples this sequence's next token. Points into the sequence.
+  // What the next token may be. Brought up to date after each token, by PrepareNextRow.
+  const TokenConstraint& constraint() const { return constraint_; }
+  // Whether PrepareNextRow has work to do, which several threads may do for several sequences.
+  bool needs_preparation() const { return constraint_.is_dynamic(); }
+  void PrepareNextRow() {
+    constraint_.Prepare(output(), num_output_tokens() < params().min_tokens);
+  }
+
+  // The row that samples this sequence's next token. Points into the sequence. REQUIRES:
+  // PrepareNextRow was called since the last token, if it is needed.
   kernels::SampleRow NextSampleRow(int64_t logits_row) const;
   // The row that reports the prompt token at `position`, from the logits before it.
   kernels::SampleRow PromptLogprobRow(int64_t logits_row, int64_t position) const;
@@ -140,6 +156,10 @@ class Sequence {
   std::vector<PositionLogprobs> prompt_logprobs;  // collected so far; sent in the first event
 
  private:
+  std::span<const int32_t> output() const {
+    return std::span<const int32_t>(tokens_).subspan(static_cast<size_t>(num_prompt_tokens_));
+  }
+
   const SequenceRequest request_;
   const absl::Time arrival_;
   const absl::Time deadline_;
@@ -147,6 +167,7 @@ class Sequence {
   std::vector<int32_t> tokens_;
   std::vector<int32_t> end_ids_;  // what ends it when sampled
   TokenCounts counts_;            // only with penalties
+  TokenConstraint constraint_;
 };
 
 }  // namespace quartet::engine
