@@ -21,7 +21,7 @@ absl::Status Naming(absl::string_view what, const absl::Status& status) {
 // Long conversations may cost more than short ones.
 jinja::Limits LimitsFor(size_t num_input_bytes) {
   jinja::Limits limits;
-  limits.max_steps += static_cast<int64_t>(num_input_bytes);
+  limits.max_steps += 4 * static_cast<int64_t>(num_input_bytes);
   limits.max_value_bytes += 16 * num_input_bytes;
   limits.max_output_bytes += 2 * num_input_bytes;
   return limits;

@@ -170,6 +170,15 @@ std::vector<absl::string_view> SplitLines(absl::string_view text, bool keep_ends
   return lines;
 }
 
+size_t MaxLines(absl::string_view text) {
+  // The last bytes of all line ends; other characters may have them too.
+  return 1 + static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+           const auto byte = static_cast<unsigned char>(c);
+           return (byte >= 0x0a && byte <= 0x0d) || (byte >= 0x1c && byte <= 0x1e) ||
+                  byte == 0x85 || byte == 0xa8 || byte == 0xa9;
+         }));
+}
+
 size_t CountParts(absl::string_view text, absl::string_view part) {
   size_t count = 0;
   for (size_t at = FindFirst(text, part); at != absl::string_view::npos;
