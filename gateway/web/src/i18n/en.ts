@@ -68,7 +68,7 @@ export const en = {
   stopped: "stopped",
   cut: "cut off at max. tokens",
   answerDone: "The answer is complete.",
-  tokens: (count: string) => `${count} tokens`,
+  tokens: (count: string) => `${count} ${count === "1" ? "token" : "tokens"}`,
   tokensPerSecond: (rate: string) => `${rate} tokens/s`,
   firstToken: (time: string) => `first token ${time}`,
   promptTokens: (count: string) => `prompt ${count}`,
