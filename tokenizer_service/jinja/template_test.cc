@@ -149,7 +149,7 @@ INSTANTIATE_TEST_SUITE_P(
         "{{ y in x }}{{ x == x }}{{ x.rfind(y) }}{% endfor %}",
         "{% set x = 'x' * 9999999 %}{{ x.split('x') }}",
         "{% set x = ' x' * 4999999 %}{{ x.split() }}",
-        "{% set x = '\n' * 9999999 %}{{ x.splitlines() }}",
+        "{% set x = '\\n' * 9999999 %}{{ x.splitlines() }}",
         "{% set x = 'x' * 9999999 %}{% for i in range(99) %}{% set n = x.count('x') %}{% endfor %}",
         "{% set x = 'x' * 9999999 %}{% for i in range(999) %}{% set n = x.isalpha() %}"
         "{% endfor %}",
