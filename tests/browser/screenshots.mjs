@@ -70,15 +70,19 @@ const chatChinese = conversation("a", "请解释牛顿第一定律，并举例�
 async function clusterPicture(page) {
   await page.goto(`${server.url}/#cluster`);
   // Some load, so that the charts have something to show.
-  for (let burst = 0; burst < 3; ++burst) {
-    const requests = Array.from({ length: 2 + 3 * burst }, (_, i) => {
-      const body = { prompt: `Story ${burst} ${i}`, max_tokens: 120, ignore_eos: true };
+  const begin = (count, max_tokens) =>
+    Array.from({ length: count }, (_, i) => {
+      const body = { prompt: `Story ${i} of ${count}`, max_tokens, ignore_eos: true };
       return fetch(`${server.url}/v1/completions`, { method: "POST", body: JSON.stringify(body) });
     });
-    await Promise.all(requests);
+  for (const count of [2, 6, 3]) {
+    await Promise.all(begin(count, 160));
     await page.waitForTimeout(2500);
   }
+  const last = begin(5, 500);
+  await page.waitForTimeout(6000);
   await picture(page, "cluster");
+  await Promise.all(last);
 }
 
 async function apiPicture(page) {
