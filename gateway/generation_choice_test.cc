@@ -70,9 +70,8 @@ TEST_F(GenerationChoiceTest, AStopStringIsShownOnDemand) {
   Tokens({'a', 'E', 'N', 'D', 'z'});
   EXPECT_EQ(sink->Text(), "aEND");
   EXPECT_THAT(sink->Ids(), ElementsAre('a', 'E', 'N', 'D'));
-  for (const OutputToken& token : sink->All<DeltaEvent>().back().tokens) {
-    EXPECT_FALSE(token.hidden);
-  }
+  const DeltaEvent last = sink->All<DeltaEvent>().back();
+  for (const OutputToken& token : last.tokens) EXPECT_FALSE(token.hidden);
   EXPECT_EQ(sink->All<FinishedEvent>()[0].stop_string, "END");
 }
 

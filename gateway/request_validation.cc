@@ -305,9 +305,11 @@ absl::Status CheckWhole(const GenerationRequest& request, const ModelFacts& mode
 }
 
 absl::Status CheckChat(const ChatPrompt& chat, const ModelFacts& model) {
-  if (!model.has_chat_template) {
-    return InvalidField("messages", absl::StrCat("the model ", model.name,
-                                                 " has no chat template; send a plain prompt"));
+  if (!model.has_chat_template && chat.chat_template.empty()) {
+    return InvalidField("messages",
+                        absl::StrCat("the model ", model.name,
+                                     " has no chat template that can be used; send a plain prompt, "
+                                     "or a chat_template"));
   }
   if (chat.messages.empty()) {
     return InvalidField("messages", "messages must have at least one message");

@@ -175,6 +175,8 @@ TEST(RequestValidationTest, AModelWithoutTemplateTakesNoChat) {
   model.has_chat_template = false;
   EXPECT_THAT(std::string(ValidateRequest(request, model).message()),
               HasSubstr("no chat template"));
+  std::get<ChatPrompt>(request.prompt).chat_template = "{{ messages[0].content }}";
+  EXPECT_TRUE(ValidateRequest(request, model).ok());
 }
 
 TEST(RequestValidationTest, AModelThatCannotFillInTheMiddleSaysSo) {

@@ -21,7 +21,7 @@ absl::Status Naming(absl::string_view what, const absl::Status& status) {
 // Long conversations may cost more than short ones.
 jinja::Limits LimitsFor(size_t num_input_bytes) {
   jinja::Limits limits;
-  limits.max_steps += static_cast<int64_t>(num_input_bytes);
+  limits.max_steps += 4 * static_cast<int64_t>(num_input_bytes);
   limits.max_value_bytes += 16 * num_input_bytes;
   limits.max_output_bytes += 2 * num_input_bytes;
   return limits;
@@ -46,7 +46,9 @@ absl::StatusOr<std::string> RenderWith(const jinja::Template& jinja, CallStyle s
   ASSIGN_OR_RETURN(const jinja::Dict* const variables,
                    ChatVariables(conversation, source, style, &heap));
   absl::StatusOr<std::string> text = jinja.Render(*variables, &heap, now);
-  return text.ok() ? std::move(text) : Naming("chat_template", text.status());
+  if (text.ok()) return text;
+  // A limit that is reached is reached again, so this is no case for trying again later.
+  return absl::InvalidArgumentError(absl::StrCat("chat_template: ", text.status().message()));
 }
 
 // Renders a small conversation in every style; the first in which the call is in the prompt is the

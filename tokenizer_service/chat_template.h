@@ -39,8 +39,8 @@ class ChatTemplate {
 
   // The prompt; `now` is what the template takes for the time. Returns INVALID_ARGUMENT naming the
   // field (messages[i]..., tools[i], documents[i], template_kwargs_json, chat_template) or what the
-  // template objects to, RESOURCE_EXHAUSTED if it takes too much, status() if the model's template
-  // is needed and can't be used.
+  // template objects to, or that it takes too much; status() if the model's template is needed and
+  // can't be used.
   absl::StatusOr<std::string> Render(const Conversation& conversation, std::time_t now) const;
 
  private:

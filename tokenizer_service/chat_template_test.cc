@@ -158,10 +158,10 @@ TEST(ChatTemplateTest, ErrorsNameTheField) {
 TEST(ChatTemplateTest, ATemplateThatTakesTooMuchIsEnded) {
   Conversation conversation = Said({{"user", "U", {}, "", ""}});
   conversation.chat_template =
-      "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}";
+      "{% set r = range(9999) %}{% for i in r %}{% for j in r %}{% endfor %}{% endfor %}";
   const absl::Status status = Failure("", conversation);
-  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(status.message(), HasSubstr("chat_template: line 1"));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("chat_template: line 1: the template takes more than"));
 }
 
 }  // namespace

@@ -162,6 +162,7 @@ TEST(TokenizerJsonTest, TheConfigurationNamesItsTokens) {
 
 TEST(TokenizerJsonTest, TemplatesOfFilesAreFound) {
   const std::string directory = testing::TempDir() + "/templates";
+  std::filesystem::remove_all(directory);
   std::filesystem::create_directories(directory + "/additional_chat_templates");
   std::ofstream(directory + "/tokenizer.json") << Document().dump();
   std::ofstream(directory + "/chat_template.json") << R"({"chat_template": "from json"})";

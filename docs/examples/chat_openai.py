@@ -37,6 +37,7 @@ weather = {
     },
 }
 answer = client.chat.completions.create(
-    model=model, messages=[{"role": "user", "content": "What is the weather in Paris?"}], tools=[weather], tool_choice="required", max_tokens=200)
+    model=model, messages=[{"role": "user", "content": "What is the weather in Paris?"}], tools=[weather], tool_choice="required",
+    parallel_tool_calls=False, max_tokens=200)
 for call in answer.choices[0].message.tool_calls or []:
     print(call.function.name, call.function.arguments)

@@ -76,7 +76,11 @@ absl::Status ReadToolCalls(const FieldReader& fields, const std::string& where,
     }
     const std::string at = absl::StrCat(where, "tool_calls[", i, "].");
     ASSIGN_OR_RETURN(ToolCall call, ReadCall(element["function"], at + "function."));
-    RETURN_IF_ERROR(FieldReader(element, at).Read("id", &call.id));
+    const FieldReader call_fields(element, at);
+    RETURN_IF_ERROR(call_fields.Read("id", &call.id));
+    std::string type = "function";
+    RETURN_IF_ERROR(call_fields.Read("type", &type));
+    if (type != "function") return call_fields.Wrong("type", "\"function\"");
     calls->push_back(std::move(call));
   }
   return absl::OkStatus();

@@ -72,6 +72,14 @@ TEST(ChatMessagesTest, CallsComeInBothForms) {
   EXPECT_EQ(chat->messages[1].tool_calls[0].arguments_json, "{}");
 }
 
+TEST(ChatMessagesTest, CallsOfOtherTypesAreRefused) {
+  for (const char* type : {"\"custom\"", "{}"}) {
+    const auto chat = ReadOne(absl::StrCat(R"({"role": "assistant", "tool_calls": [{"type": )",
+                                           type, R"(, "function": {"name": "f"}}]})"));
+    EXPECT_EQ(ErrorParam(chat.status()), "messages[0].tool_calls[0].type");
+  }
+}
+
 TEST(ChatMessagesTest, TheAnswerContinuesOrBegins) {
   auto chat = ReadOne(kHi);
   EXPECT_TRUE(chat->add_generation_prompt && !chat->continue_final_message);

@@ -250,7 +250,15 @@ absl::Status ReadStructuredOutput(const json& body, absl::string_view text,
                         absl::StrCat("an answer has one shape, but both ", found[0].field, " and ",
                                      found[1].field, " are given; leave one out"));
   }
-  if (!found.empty()) *output = std::move(found[0].output);
+  if (found.empty()) return absl::OkStatus();
+  const StructuredOutput& shape = found[0].output;
+  const bool says_nothing = shape.kind == Kind::kChoice
+                                ? shape.choices.empty()
+                                : shape.kind != Kind::kJsonObject && shape.text.empty();
+  if (says_nothing) {
+    return InvalidField(found[0].field, absl::StrCat(found[0].field, " must not be empty"));
+  }
+  *output = std::move(found[0].output);
   return absl::OkStatus();
 }
 

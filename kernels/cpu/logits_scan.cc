@@ -55,16 +55,42 @@ QUARTET_INLINE void MaximaBody(const float* values, int64_t count, float* maxima
   maxima[whole] = BlockMaximum(tail);
 }
 
-QUARTET_INLINE void WeightSumsBody(const float* values, int64_t count, float max,
-                                   float inverse_temperature, float* sums) {
+// A block without anything, as most are under a mask, weighs nothing.
+QUARTET_INLINE void WeightSumsBody(const float* values, int64_t count, const float* maxima,
+                                   float max, float inverse_temperature, float* sums) {
   const int64_t whole = count / kScanBlock;
   for (int64_t b = 0; b < whole; ++b) {
-    sums[b] = BlockWeightSum(values + b * kScanBlock, max, inverse_temperature);
+    sums[b] = maxima[b] > kNothing
+                  ? BlockWeightSum(values + b * kScanBlock, max, inverse_temperature)
+                  : 0;
   }
   if (whole * kScanBlock == count) return;
   float tail[kScanBlock];
   CopyTail(values, whole * kScanBlock, count, tail);
   sums[whole] = BlockWeightSum(tail, max, inverse_temperature);
+}
+
+// Word by word of the mask: most words of most masks are all ones or all zeros.
+QUARTET_INLINE void CopyAllowedBody(const float* values, int64_t count, const uint32_t* mask,
+                                    int64_t num_words, float* out) {
+  constexpr int64_t kBits = 32;
+  const int64_t whole = std::min(count / kBits, num_words);
+  for (int64_t w = 0; w < whole; ++w) {
+    const uint32_t word = mask[w];
+    const float* const from = values + w * kBits;
+    float* const to = out + w * kBits;
+    if (word == 0) {
+      for (int64_t j = 0; j < kBits; ++j) to[j] = kNothing;
+    } else if (word == ~0u) {
+      for (int64_t j = 0; j < kBits; ++j) to[j] = from[j];
+    } else {
+      for (int64_t j = 0; j < kBits; ++j) to[j] = (word >> j & 1) != 0 ? from[j] : kNothing;
+    }
+  }
+  for (int64_t i = whole * kBits; i < count; ++i) {
+    const bool allowed = i / kBits < num_words && (mask[i / kBits] >> (i % kBits) & 1) != 0;
+    out[i] = allowed ? values[i] : kNothing;
+  }
 }
 
 QUARTET_INLINE int64_t CountGreaterBody(const float* values, int64_t count, float threshold) {
@@ -80,7 +106,8 @@ QUARTET_INLINE int64_t CountGreaterBody(const float* values, int64_t count, floa
 
 struct ScanTable {
   void (*maxima)(const float*, int64_t, float*);
-  void (*weight_sums)(const float*, int64_t, float, float, float*);
+  void (*weight_sums)(const float*, int64_t, const float*, float, float, float*);
+  void (*copy_allowed)(const float*, int64_t, const uint32_t*, int64_t, float*);
   int64_t (*count_greater)(const float*, int64_t, float);
 };
 
@@ -88,14 +115,19 @@ struct ScanTable {
   attributes void Maxima##name(const float* values, int64_t count, float* maxima) {            \
     MaximaBody(values, count, maxima);                                                         \
   }                                                                                            \
-  attributes void WeightSums##name(const float* values, int64_t count, float max,              \
-                                   float inverse_temperature, float* sums) {                   \
-    WeightSumsBody(values, count, max, inverse_temperature, sums);                             \
+  attributes void WeightSums##name(const float* values, int64_t count, const float* maxima,    \
+                                   float max, float inverse_temperature, float* sums) {        \
+    WeightSumsBody(values, count, maxima, max, inverse_temperature, sums);                     \
+  }                                                                                            \
+  attributes void CopyAllowed##name(const float* values, int64_t count, const uint32_t* mask,  \
+                                    int64_t num_words, float* out) {                           \
+    CopyAllowedBody(values, count, mask, num_words, out);                                      \
   }                                                                                            \
   attributes int64_t CountGreater##name(const float* values, int64_t count, float threshold) { \
     return CountGreaterBody(values, count, threshold);                                         \
   }                                                                                            \
-  constexpr ScanTable k##name##Scans = {Maxima##name, WeightSums##name, CountGreater##name};
+  constexpr ScanTable k##name##Scans = {Maxima##name, WeightSums##name, CopyAllowed##name,     \
+                                        CountGreater##name};
 
 QUARTET_DEFINE_SCANS(Portable, )
 #if defined(__x86_64__)
@@ -124,9 +156,13 @@ void ScanMaxima(const float* values, int64_t count, float* maxima) {
   Scans().maxima(values, count, maxima);
 }
 
-void ScanWeightSums(const float* values, int64_t count, float max, float inverse_temperature,
-                    float* sums) {
-  Scans().weight_sums(values, count, max, inverse_temperature, sums);
+void ScanWeightSums(const float* values, int64_t count, const float* maxima, float max,
+                    float inverse_temperature, float* sums) {
+  Scans().weight_sums(values, count, maxima, max, inverse_temperature, sums);
+}
+
+void CopyAllowed(const float* values, int64_t count, std::span<const uint32_t> mask, float* out) {
+  Scans().copy_allowed(values, count, mask.data(), static_cast<int64_t>(mask.size()), out);
 }
 
 int64_t CountGreater(const float* values, int64_t count, float threshold) {

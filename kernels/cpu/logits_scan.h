@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 namespace quartet::kernels::cpu {
 
@@ -16,10 +17,14 @@ inline constexpr int64_t NumScanBlocks(int64_t count) {
 // maxima[b] = the largest of block b; minus infinity if it has no number.
 void ScanMaxima(const float* values, int64_t count, float* maxima);
 
-// sums[b] = sum over block b of ExactExp((value - max) * inverse_temperature). Blocks whose maximum
-// is minus infinity give 0.
-void ScanWeightSums(const float* values, int64_t count, float max, float inverse_temperature,
-                    float* sums);
+// sums[b] = sum over block b of ExactExp((value - max) * inverse_temperature). `maxima` are those
+// of ScanMaxima; blocks whose maximum is minus infinity give 0.
+void ScanWeightSums(const float* values, int64_t count, const float* maxima, float max,
+                    float inverse_temperature, float* sums);
+
+// out[i] = values[i] where bit i of `mask` is set, else minus infinity. Ids beyond the mask's end
+// are not allowed.
+void CopyAllowed(const float* values, int64_t count, std::span<const uint32_t> mask, float* out);
 
 // How many values are greater than `threshold`.
 int64_t CountGreater(const float* values, int64_t count, float threshold);

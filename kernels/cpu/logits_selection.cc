@@ -69,7 +69,7 @@ uint64_t LogitsSelection::Weight(float value, float inverse_temperature) const {
 
 uint64_t LogitsSelection::SumOfWeights(float inverse_temperature) {
   sums_.resize(maxima_.size());
-  ScanWeightSums(values_, count_, max_, inverse_temperature, sums_.data());
+  ScanWeightSums(values_, count_, maxima_.data(), max_, inverse_temperature, sums_.data());
   uint64_t sum = 0;
   for (float block_sum : sums_) sum += static_cast<uint64_t>(block_sum * kWeightOne);
   return sum;

@@ -31,13 +31,31 @@ TEST(LogitsScanTest, FindsMaximaAndSumsOfRaggedRows) {
     ScanMaxima(v.data(), count, maxima.data());
     const float max = *std::max_element(v.begin(), v.end());
     ASSERT_EQ(*std::max_element(maxima.begin(), maxima.end()), max);
-    ScanWeightSums(v.data(), count, max, 0.7f, sums.data());
+    ScanWeightSums(v.data(), count, maxima.data(), max, 0.7f, sums.data());
     double sum = 0, truth = 0;
     for (float s : sums) sum += s;
     for (float x : v) truth += std::exp((static_cast<double>(x) - max) * 0.7f);
     ASSERT_NEAR(sum / truth, 1.0, 1e-6);
     ASSERT_EQ(CountGreater(v.data(), count, v[0]),
               std::count_if(v.begin(), v.end(), [&](float x) { return x > v[0]; }));
+  }
+}
+
+TEST(LogitsScanTest, CopiesWhatAMaskAllows) {
+  std::mt19937 random(kSeed);
+  for (int64_t count : {1, 31, 32, 33, 500, 4097}) {
+    const std::vector<float> v = RandomLogits(count, kSeed + count);
+    // Words of all kinds, and a mask that ends before the row does.
+    for (int64_t num_words : {int64_t{0}, count / 32, count / 32 + 1}) {
+      std::vector<uint32_t> mask(num_words);
+      for (uint32_t& word : mask) word = random() % 3 == 0 ? 0 : random() % 2 == 0 ? ~0u : random();
+      std::vector<float> out(count, 77);
+      CopyAllowed(v.data(), count, mask, out.data());
+      for (int64_t i = 0; i < count; ++i) {
+        const bool allowed = i / 32 < num_words && (mask[i / 32] >> (i % 32) & 1) != 0;
+        ASSERT_EQ(out[i], allowed ? v[i] : -kInfinity) << i << " of " << count;
+      }
+    }
   }
 }
 

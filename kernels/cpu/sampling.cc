@@ -34,15 +34,12 @@ bool NeedsAdjusting(const SampleRow& row) {
 
 // Copies the row and applies what comes before the temperature. Ids from `limit` up are not there.
 void Adjust(const float* logits, int64_t limit, const SampleRow& row, std::vector<float>* out) {
-  out->assign(logits, logits + limit);
+  out->resize(limit);
   float* values = out->data();
-  if (!row.allowed_mask.empty()) {
-    for (int64_t id = 0; id < limit; ++id) {
-      const size_t word = static_cast<size_t>(id / 32);
-      const bool allowed =
-          word < row.allowed_mask.size() && (row.allowed_mask[word] >> (id % 32) & 1);
-      if (!allowed) values[id] = kNothing;
-    }
+  if (row.allowed_mask.empty()) {
+    std::copy(logits, logits + limit, values);
+  } else {
+    CopyAllowed(logits, limit, row.allowed_mask, values);
   }
   const auto is_there = [limit](int32_t id) { return id >= 0 && id < limit; };
   for (int32_t id : row.banned_ids) {

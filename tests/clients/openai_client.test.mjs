@@ -119,7 +119,9 @@ function checkCall(name, text) {
 }
 
 test("a tool that must be called", async () => {
-  const answer = await chat({ messages: ASK_WEATHER, tools: [WEATHER], tool_choice: "required", max_tokens: 200 });
+  const answer = await chat({
+    messages: ASK_WEATHER, tools: [WEATHER], tool_choice: "required", parallel_tool_calls: false, max_tokens: 200,
+  });
   const call = answer.choices[0].message.tool_calls[0];
   checkCall(call.function.name, call.function.arguments);
   assert.equal(answer.choices[0].finish_reason, "tool_calls");
@@ -127,7 +129,7 @@ test("a tool that must be called", async () => {
 
 test("streamed tool calls", async () => {
   const runner = client.chat.completions.stream({
-    model, messages: ASK_WEATHER, tools: [WEATHER], tool_choice: "required", max_tokens: 200, temperature: 0,
+    model, messages: ASK_WEATHER, tools: [WEATHER], tool_choice: "required", parallel_tool_calls: false, max_tokens: 200, temperature: 0,
   });
   const message = await runner.finalMessage();
   checkCall(message.tool_calls[0].function.name, message.tool_calls[0].function.arguments);

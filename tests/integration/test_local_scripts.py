@@ -67,7 +67,7 @@ def test_up_without_a_model_and_a_network_says_how_to_give_one(script, tmp_path)
 
 
 def test_unknown_options_are_named(script):
-    for name in ("up", "down", "setup", "fetch_models"):
+    for name in ("up", "down", "setup", "fetch_models", "build_libraries"):
         result = script(name, "--bogus")
         assert result.returncode == 1 and "--bogus" in result.stderr
     assert "not part of this release" in script("setup", "--cuda").stderr

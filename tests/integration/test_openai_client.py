@@ -142,7 +142,7 @@ def check_weather_call(call):
 def test_a_tool_that_must_be_called_is(client, model, choice):
     tools = [WEATHER] if choice == "required" else [TIME, WEATHER]
     answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "What is the weather in Paris?"}],
-                                            tools=tools, tool_choice=choice, max_tokens=200, temperature=0)
+                                            tools=tools, tool_choice=choice, parallel_tool_calls=False, max_tokens=200, temperature=0)
     (call,) = answer.choices[0].message.tool_calls
     check_weather_call(call)
     assert answer.choices[0].finish_reason in ("tool_calls", "stop")
@@ -150,7 +150,7 @@ def test_a_tool_that_must_be_called_is(client, model, choice):
 
 def test_streamed_tool_calls_add_up_to_the_whole(client, model):
     request = {"model": model, "messages": [{"role": "user", "content": "What is the weather in Paris?"}], "tools": [WEATHER],
-               "tool_choice": "required", "max_tokens": 200, "temperature": 0}
+               "tool_choice": "required", "parallel_tool_calls": False, "max_tokens": 200, "temperature": 0}
     whole = client.chat.completions.create(**request).choices[0].message.tool_calls
     calls, reason = {}, None
     for chunk in client.chat.completions.create(**request, stream=True):
@@ -167,7 +167,8 @@ def test_streamed_tool_calls_add_up_to_the_whole(client, model):
 
 def test_a_tools_answer_goes_back_into_the_conversation(client, model):
     messages = [{"role": "user", "content": "What is the weather in Paris?"}]
-    answer = client.chat.completions.create(model=model, messages=messages, tools=[WEATHER], tool_choice="required", max_tokens=200, temperature=0)
+    answer = client.chat.completions.create(model=model, messages=messages, tools=[WEATHER], tool_choice="required",
+                                            parallel_tool_calls=False, max_tokens=200, temperature=0)
     messages += [answer.choices[0].message.model_dump(exclude_none=True),
                  {"role": "tool", "tool_call_id": answer.choices[0].message.tool_calls[0].id, "content": '{"degrees": 21}'}]
     last = client.chat.completions.create(model=model, messages=messages, tools=[WEATHER], tool_choice="none", max_tokens=20, temperature=0)

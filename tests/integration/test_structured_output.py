@@ -100,7 +100,7 @@ def test_every_kind_of_format(generate, format, fits):
         ({"json_schema": '{"type": "array", "uniqueItems": true}'}, ['"uniqueItems"', "#"]),
         ({"json_schema": '{"$ref": "https://example.com/x"}'}, ["$ref", "example.com"]),
         ({"json_schema": "[" * 60000}, ["json_schema"]),
-        ({"json_schema": '{"enum": ["' + "x" * 140000 + '"]}'}, ["json_schema", "bytes"]),
+        ({"json_schema": '{"enum": ["' + "x" * 140000 + '"]}'}, ["structured_output", "bytes"]),
         ({"regex": "a(?=b)"}, ["regex", "look-ahead"]),
         ({"regex": "(a{1000}){1000}"}, ["regex", "multiply"]),
         ({"ebnf_grammar": 'root ::= "a" missing'}, ["ebnf_grammar", "missing"]),

@@ -34,15 +34,16 @@ def problems(root: pathlib.Path) -> list:
     refused_by_parser = set(REFUSED.findall(sources["refused_fields"]))
     read = {full_name(field) for text in sources.values() for field in READ.findall(text) if field not in INNER | WHOLE}
     rows = re.findall(r"^\| `([\w.-]+)` \|.*?\| (works|refused) \|.*\| `(test_\w+)` \|$", (root / "docs/api.md").read_text(), re.MULTILINE)
-    tree = ast.parse((root / "tests/integration/test_parameters.py").read_text())
-    tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    sent = next(ast.literal_eval(node.value) for node in tree.body
+    folder = root / "tests/integration"
+    tests = {node.name for file in folder.glob("test_parameters*.py") for node in ast.parse(file.read_text()).body
+             if isinstance(node, ast.FunctionDef)}
+    sent = next(ast.literal_eval(node.value) for node in ast.parse((folder / "parameters.py").read_text()).body
                 if isinstance(node, ast.Assign) and node.targets[0].id == "REFUSED")
     documented = {name for name, _, _ in rows}
     refused = {name for name, state, _ in rows if state == "refused"}
     found = [f"docs/api.md has no row for {name}, which the parser reads" for name in sorted((read | refused_by_parser) - documented)]
     found += [f"docs/api.md has two rows for {name}" for name in sorted(documented) if sum(row[0] == name for row in rows) > 1]
-    found += [f"the row of {name} names {test}, which tests/integration/test_parameters.py lacks" for name, _, test in rows if test not in tests]
+    found += [f"the row of {name} names {test}, which tests/integration/test_parameters*.py lack" for name, _, test in rows if test not in tests]
     for name, state, test in rows:
         expected = "test_refused" if state == "refused" else "test_" + re.sub(r"[.-]", "_", name.lower())
         if test != expected:

@@ -8,15 +8,15 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-TEST, DOCS = "tests/integration/test_parameters.py", "docs/api.md"
+TESTS, DOCS = "tests/integration", "docs/api.md"
 # File, text, its replacement, words of the report.
 PLANTED = [
     (DOCS, "| `top_k` |", "| `top_kk` |", "no row for top_k,"),
     (DOCS, "| `stream_options.include_usage` |", "| `stream_options.usage` |", "no row for stream_options.include_usage,"),
     (DOCS, "| `store` |", "| `stored` |", "store is refused in one of"),
     (DOCS, "`test_seed`", "`test_seeds`", "names test_seeds"),
-    (TEST, "def test_min_p(", "def try_min_p(", "names test_min_p, which"),
-    (TEST, '"watermarking": True,', "", "watermarking is refused in one of"),
+    (TESTS + "/test_parameters_of_output.py", "def test_min_p(", "def try_min_p(", "names test_min_p, which"),
+    (TESTS + "/parameters.py", '"watermarking": True,', "", "watermarking is refused in one of"),
     ("gateway/http/common_fields.cc", '"min_p"', '"min_q"', "no row for min_q,"),
     ("gateway/http/structured_output_fields.cc", '"guided_regex"', '"guided_pattern"', "no row for guided_pattern,"),
 ]
@@ -25,7 +25,7 @@ PLANTED = [
 def report(fault) -> str:
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
-        for part in (DOCS, TEST, "gateway/http"):
+        for part in (DOCS, TESTS, "gateway/http"):
             target = root / part
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, target)

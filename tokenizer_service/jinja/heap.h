@@ -47,7 +47,7 @@ class Heap {
   Scope* NewScope(Scope* parent);
 
  private:
-  static constexpr size_t kBytesPerStep = 64;
+  static constexpr size_t kBytesPerStep = 16;
   static constexpr size_t kObjectBytes = 64;
   static constexpr size_t kEntryBytes = 2 * sizeof(Value);
 

@@ -61,6 +61,12 @@ absl::StatusOr<Value> CaseMethod(Context& context, const Value& self, const Argu
   return context.heap.NewString(kChange(self.text()), self.is_markup());
 }
 
+// To be called before a text is cut into that many.
+absl::Status ChargeForParts(size_t num_parts, Heap* heap) {
+  RETURN_IF_ERROR(heap->Work(static_cast<int64_t>(num_parts)));
+  return heap->Reserve(num_parts, sizeof(Value) + 2 * sizeof(absl::string_view));
+}
+
 template <bool kFromRight>
 absl::StatusOr<Value> SplitMethod(Context& context, const Value& self, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const BoundArguments bound, Bind(arguments, {"sep", "maxsplit"}));
@@ -70,16 +76,17 @@ absl::StatusOr<Value> SplitMethod(Context& context, const Value& self, const Arg
     max_splits = bound[1]->integer();
   }
   Heap& heap = context.heap;
-  RETURN_IF_ERROR(heap.Reserve(self.text().size(), 1));
   if (!bound[0].has_value() || bound[0]->is_none()) {
     if (kFromRight && max_splits >= 0) {
       return absl::InvalidArgumentError("with 'maxsplit' is supported with a separator only");
     }
+    RETURN_IF_ERROR(ChargeForParts(self.text().size() / 2 + 1, &heap));
     return LikeAll(self, SplitBySpace(self.text(), max_splits), heap);
   }
   if (!bound[0]->is_string()) return NotText("sep", *bound[0]);
   const absl::string_view separator = bound[0]->text();
   if (separator.empty()) return absl::InvalidArgumentError("the separator is empty");
+  RETURN_IF_ERROR(ChargeForParts(CountParts(self.text(), separator) + 1, &heap));
   if (kFromRight) {  // looks for the last place by brute force
     RETURN_IF_ERROR(heap.WorkOnBytes(self.text().size() * std::min<size_t>(separator.size(), 64)));
     return LikeAll(self, SplitFromRight(self.text(), separator, max_splits), heap);
@@ -91,6 +98,7 @@ absl::StatusOr<Value> SplitLinesMethod(Context& context, const Value& self,
                                        const Arguments& arguments) {
   ASSIGN_OR_RETURN(const BoundArguments bound, Bind(arguments, {"keepends"}));
   const bool keep_ends = bound[0].has_value() && IsTrue(*bound[0]);
+  RETURN_IF_ERROR(ChargeForParts(MaxLines(self.text()), &context.heap));
   return LikeAll(self, SplitLines(self.text(), keep_ends), context.heap);
 }
 
@@ -162,6 +170,7 @@ absl::StatusOr<Value> ReplaceMethod(Context& context, const Value& self,
   const absl::string_view to = Adopted(self, *bound[1], heap);
   const size_t num_places = from.empty() ? self.text().size() + 1 : CountParts(self.text(), from);
   RETURN_IF_ERROR(heap.Reserve(num_places, to.size()));
+  RETURN_IF_ERROR(heap.Work(static_cast<int64_t>(num_places)));
   RETURN_IF_ERROR(heap.WorkOnBytes(num_places * to.size() + self.text().size()));
   return heap.NewString(Replace(self.text(), from, to, count), self.is_markup());
 }
@@ -203,7 +212,9 @@ absl::StatusOr<Value> CountMethod(Context& context, const Value& self, const Arg
   if (bound[0]->text().empty()) {
     return Value::Int(static_cast<int64_t>(NumCharacters(self.text())) + 1);
   }
-  return Value::Int(static_cast<int64_t>(CountParts(self.text(), bound[0]->text())));
+  const auto count = static_cast<int64_t>(CountParts(self.text(), bound[0]->text()));
+  RETURN_IF_ERROR(context.heap.Work(count));
+  return Value::Int(count);
 }
 
 absl::StatusOr<Value> JoinMethod(Context& context, const Value& self, const Arguments& arguments) {

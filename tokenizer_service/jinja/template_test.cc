@@ -147,6 +147,12 @@ INSTANTIATE_TEST_SUITE_P(
         "{% set a.x = [a.x, a.x] %}{% set b.x = [b.x, b.x] %}{% endfor %}{{ a.x == b.x }}",
         "{% set x = 'a' * 1000000 %}{% set y = 'a' * 500000 + 'b' %}{% for i in range(90000) %}"
         "{{ y in x }}{{ x == x }}{{ x.rfind(y) }}{% endfor %}",
+        "{% set x = 'x' * 9999999 %}{{ x.split('x') }}",
+        "{% set x = ' x' * 4999999 %}{{ x.split() }}",
+        "{% set x = '\\n' * 9999999 %}{{ x.splitlines() }}",
+        "{% set x = 'x' * 9999999 %}{% for i in range(99) %}{% set n = x.count('x') %}{% endfor %}",
+        "{% set x = 'x' * 9999999 %}{% for i in range(999) %}{% set n = x.isalpha() %}"
+        "{% endfor %}",
         "{% for i in range(90000) %}{{ 'x' * 1000 }}{% endfor %}"));
 
 TEST(LimitsTest, HoldForTheSyntaxToo) {

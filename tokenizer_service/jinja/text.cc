@@ -99,6 +99,7 @@ absl::string_view StripRight(absl::string_view text, const absl::string_view* ch
 
 size_t FindFirst(absl::string_view text, absl::string_view part) {
   if (part.empty()) return 0;
+  if (text.size() < part.size()) return absl::string_view::npos;
   const void* const found = memmem(text.data(), text.size(), part.data(), part.size());
   if (found == nullptr) return absl::string_view::npos;
   return static_cast<size_t>(static_cast<const char*>(found) - text.data());
@@ -167,6 +168,15 @@ std::vector<absl::string_view> SplitLines(absl::string_view text, bool keep_ends
   }
   if (begin < text.size()) lines.push_back(text.substr(begin));
   return lines;
+}
+
+size_t MaxLines(absl::string_view text) {
+  // The last bytes of all line ends; other characters may have them too.
+  return 1 + static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+           const auto byte = static_cast<unsigned char>(c);
+           return (byte >= 0x0a && byte <= 0x0d) || (byte >= 0x1c && byte <= 0x1e) ||
+                  byte == 0x85 || byte == 0xa8 || byte == 0xa9;
+         }));
 }
 
 size_t CountParts(absl::string_view text, absl::string_view part) {

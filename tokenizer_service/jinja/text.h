@@ -41,6 +41,8 @@ std::vector<absl::string_view> SplitFromRight(absl::string_view text, absl::stri
 // As str.split(None, max_splits): by runs of white space.
 std::vector<absl::string_view> SplitBySpace(absl::string_view text, int64_t max_splits);
 std::vector<absl::string_view> SplitLines(absl::string_view text, bool keep_ends);
+// At least as many as SplitLines gives.
+size_t MaxLines(absl::string_view text);
 
 // How often `part` is in `text`, not overlapping. REQUIRES: part is not empty.
 size_t CountParts(absl::string_view text, absl::string_view part);

@@ -94,6 +94,7 @@ absl::StatusOr<Value> ReplaceFilter(Context& context, const Value& self,
   const absl::string_view whole = text.text();
   const size_t num_places = from.text().empty() ? whole.size() + 1 : CountParts(whole, from.text());
   RETURN_IF_ERROR(context.heap.Reserve(num_places, to.text().size()));
+  RETURN_IF_ERROR(context.heap.Work(static_cast<int64_t>(num_places)));
   RETURN_IF_ERROR(context.heap.WorkOnBytes(whole.size() + num_places * to.text().size()));
   return context.heap.NewString(Replace(whole, from.text(), to.text(), count));
 }
@@ -119,6 +120,7 @@ absl::StatusOr<Value> Indent(Context& context, const Value& self, const Argument
   const bool blank = bound[2].has_value() && IsTrue(*bound[2]);
   // The added line end makes a last empty line count.
   const absl::string_view text = context.heap.Keep(absl::StrCat(self.text(), "\n"));
+  RETURN_IF_ERROR(context.heap.Reserve(MaxLines(text), 2 * sizeof(absl::string_view)));
   const std::vector<absl::string_view> lines = SplitLines(text, false);
   RETURN_IF_ERROR(context.heap.Reserve(lines.size(), indention.size()));
   RETURN_IF_ERROR(context.heap.WorkOnBytes(text.size() + lines.size() * indention.size()));

@@ -174,7 +174,7 @@ TEST(EngineConstraintTest, OnlyAllowedIdsAreSampled) {
 
 TEST(EngineConstraintTest, BannedSequencesDoNotAppear) {
   SequenceRequest request = NewRequest(1, {1, 2}, 40);
-  request.sampling.allowed_token_ids = {40, 41, 42};
+  request.sampling.allowed_token_ids = {40, 41, 42, 43};
   const std::vector<int32_t> free = RunAlone(request).token_ids;
   EXPECT_THAT(free, Contains(41));
   request.sampling.banned_sequences = {{41}, {40, 40}, {42, 40, 42}};
@@ -185,6 +185,15 @@ TEST(EngineConstraintTest, BannedSequencesDoNotAppear) {
     EXPECT_FALSE(ids[i - 1] == 40 && ids[i] == 40);
     EXPECT_FALSE(i > 1 && ids[i - 2] == 42 && ids[i - 1] == 40 && ids[i] == 42);
   }
+}
+
+TEST(EngineConstraintTest, BannedAndAllowedIdsMayContradictEachOther) {
+  SequenceRequest request = NewRequest(1, {1, 2}, 40);
+  request.sampling.allowed_token_ids = {40};
+  request.sampling.banned_sequences = {{40, 40, 40}};
+  const Output output = RunAlone(request);
+  EXPECT_THAT(output.token_ids, ElementsAre(40, 40));
+  EXPECT_EQ(output.error.code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(EngineConstraintTest, BadIdsAreRefusedByName) {
@@ -215,7 +224,7 @@ TEST(EngineConstraintTest, TokensDependOnTheRequestAlone) {
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
   EngineOptions options = TestOptions();
-  options.scheduler.num_blocks = 20;
+  options.scheduler.num_blocks = 14;
   Harness harness(options);
   std::map<uint64_t, Output> alone;
   constexpr uint64_t kNumRequests = 30;
@@ -230,7 +239,9 @@ TEST(EngineConstraintTest, TokensDependOnTheRequestAlone) {
     };
     alone[id] = RunAlone(with_matcher());
     ASSERT_TRUE(harness.engine->Submit(with_matcher()).ok());
-    if (random() % 2 == 0) ASSERT_TRUE(harness.engine->RunStep().ok());
+    if (random() % 2 == 0) {
+      ASSERT_TRUE(harness.engine->RunStep().ok());
+    }
   }
   harness.RunUntilIdle();
   EXPECT_GT(harness.engine->load().counters.num_preemptions, 0);

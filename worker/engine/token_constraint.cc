@@ -19,6 +19,13 @@ bool AnyBit(const std::vector<uint32_t>& mask) {
   return std::any_of(mask.begin(), mask.end(), [](uint32_t word) { return word != 0; });
 }
 
+absl::Status NothingIsLeft(size_t num_output_tokens) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("no token is left to be sampled after ", num_output_tokens,
+                   " output tokens: structured_output, allowed_token_ids and banned_sequences "
+                   "contradict each other"));
+}
+
 }  // namespace
 
 TokenConstraint::TokenConstraint(std::shared_ptr<grammar::Matcher> matcher,
@@ -79,7 +86,10 @@ void TokenConstraint::Prepare(std::span<const int32_t> output, bool is_below_min
   }
   banned_and_end_ids_ = banned_;
   banned_and_end_ids_.insert(banned_and_end_ids_.end(), end_ids_.begin(), end_ids_.end());
-  if (matcher_ == nullptr) return;
+  if (matcher_ == nullptr) {
+    if (!mask_.empty() && !AnythingIsLeft()) status_ = NothingIsLeft(output.size());
+    return;
+  }
   status_ = matcher_->FillMask(mask_);
   if (!status_.ok()) return;
   for (size_t i = 0; i < mask_.size(); ++i) mask_[i] &= allowed_[i];
@@ -97,10 +107,7 @@ void TokenConstraint::Prepare(std::span<const int32_t> output, bool is_below_min
     has_ended_ = true;
     return;
   }
-  status_ = absl::InvalidArgumentError(
-      absl::StrCat("no token is left to be sampled after ", output.size(),
-                   " output tokens: structured_output, allowed_token_ids and banned_sequences "
-                   "contradict each other"));
+  status_ = NothingIsLeft(output.size());
 }
 
 void TokenConstraint::Fill(bool is_below_min, kernels::SampleRow* row) const {

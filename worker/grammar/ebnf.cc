@@ -1,6 +1,7 @@
 #include "worker/grammar/ebnf.h"
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,10 @@ std::string Escaped(uint32_t code_point) {
     return std::string(1, static_cast<char>(code_point));
   }
   return absl::StrFormat("\\U%08x", code_point);
+}
+
+bool IsNameCharacter(char c) {
+  return c == '_' || absl::ascii_isalnum(static_cast<unsigned char>(c));
 }
 
 }  // namespace
@@ -169,9 +174,9 @@ std::string EbnfRules::NewName(absl::string_view hint) {
   return absl::StrCat("r", num_names_++, "_", name);
 }
 
-void EbnfRules::Set(const std::string& name, const std::string& body) {
-  ++num_rules_;
-  absl::StrAppend(&text_, name, " ::= ", body, "\n");
+void EbnfRules::Set(const std::string& name, const std::string& body, const std::string& options) {
+  size_bytes_ += name.size() + body.size();
+  bodies_[name] = {options, body};
 }
 
 std::string EbnfRules::Add(absl::string_view hint, const std::string& body) {
@@ -181,7 +186,25 @@ std::string EbnfRules::Add(absl::string_view hint, const std::string& body) {
 }
 
 std::string EbnfRules::Text(const std::string& root) const {
-  return absl::StrCat("root ::= ", root, "\n", text_);
+  std::string text = absl::StrCat("root ::= ", root, "\n");
+  std::vector<const std::string*> pending = {&root};
+  std::set<absl::string_view> seen;
+  while (!pending.empty()) {
+    const absl::string_view body = *pending.back();
+    pending.pop_back();
+    // A word in a literal may look like a name; then a rule too many is written.
+    for (size_t at = 0; at < body.size();) {
+      size_t end = at;
+      while (end < body.size() && IsNameCharacter(body[end])) ++end;
+      const absl::string_view word = body.substr(at, end - at);
+      at = end + 1;
+      const auto rule = bodies_.find(std::string(word));
+      if (rule == bodies_.end() || !seen.insert(rule->first).second) continue;
+      absl::StrAppend(&text, rule->first, rule->second.options, " ::= ", rule->second.body, "\n");
+      pending.push_back(&rule->second.body);
+    }
+  }
+  return text;
 }
 
 }  // namespace quartet::grammar

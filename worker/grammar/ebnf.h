@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -53,19 +54,24 @@ class EbnfRules {
  public:
   // A name that no rule has yet, for a rule that is set later.
   std::string NewName(absl::string_view hint);
-  void Set(const std::string& name, const std::string& body);
+  // `options`: rule options as xgrammar writes them, in brackets.
+  void Set(const std::string& name, const std::string& body, const std::string& options = "");
   // Both at once; gives the name.
   std::string Add(absl::string_view hint, const std::string& body);
 
-  size_t size_bytes() const { return text_.size(); }
-  int num_rules() const { return num_rules_; }
-  // All rules, with `root` as the first one.
+  size_t size_bytes() const { return size_bytes_; }
+  int num_rules() const { return static_cast<int>(bodies_.size()); }
+  // The rules that `root`, an expression, needs, after a rule root that is it.
   std::string Text(const std::string& root) const;
 
  private:
-  std::string text_;
+  struct Rule {
+    std::string options;
+    std::string body;
+  };
+  std::map<std::string, Rule> bodies_;
+  size_t size_bytes_ = 0;
   int num_names_ = 0;
-  int num_rules_ = 0;
 };
 
 }  // namespace quartet::grammar

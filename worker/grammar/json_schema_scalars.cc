@@ -25,7 +25,7 @@ absl::string_view FormatPattern(absl::string_view format) {
 #define QUARTET_TIME                                                                              \
   "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-" \
   "5][0-9])"
-#define QUARTET_LABEL "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+#define QUARTET_LABEL "[a-z0-9]+(?:-[a-z0-9]+)*"
   constexpr std::pair<absl::string_view, absl::string_view> kPatterns[] = {
       {"date", QUARTET_DATE},
       {"time", QUARTET_TIME},
@@ -34,8 +34,7 @@ absl::string_view FormatPattern(absl::string_view format) {
       {"ipv4",
        "(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}"
        "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"},
-      {"email", "[a-z0-9_+-]{1,32}(?:\\.[a-z0-9_+-]{1,16}){0,2}@" QUARTET_LABEL
-                "(?:\\." QUARTET_LABEL "){1,3}"},
+      {"email", "[a-z0-9_+-]+(?:\\.[a-z0-9_+-]+)*@" QUARTET_LABEL "(?:\\." QUARTET_LABEL ")+"},
   };
 #undef QUARTET_DATE
 #undef QUARTET_TIME
@@ -205,7 +204,7 @@ std::string JsonSchemaWriter::LengthString(const StringLength& length) {
                             length.min > 0 ? "" : absl::StrCat(" | \"\\\\\" [\\\\/bfnrt] ", tail)));
   }
   const std::string rule = rules_.NewName("length");
-  rules_.Set(absl::StrCat(rule, "[temperature=", code, "]"), tail);
+  rules_.Set(rule, tail, absl::StrCat("[temperature=", code, "]"));
   const std::string whole = absl::StrCat("\"\\\"\" ", rule);
   lengths_.emplace(code, whole);
   return whole;

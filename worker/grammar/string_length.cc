@@ -39,8 +39,8 @@ std::optional<int64_t> SmallestMaximum(absl::string_view source) {
     int code = 0;
     if (!absl::SimpleAtoi(source.substr(at, source.find(']', at) - at), &code)) continue;
     const StringLength length = DecodeLength(code);
-    // A string that is too short must not close inside a token either.
-    const int64_t max = length.min > 0 ? 0 : length.max.value_or(kNoMaximum);
+    // A string that would be too short must not begin and end in one token.
+    const int64_t max = length.min > 0 ? -1 : length.max.value_or(kNoMaximum);
     if (max < kNoMaximum) smallest = std::min(smallest.value_or(max), max);
   }
   return smallest;
@@ -48,10 +48,11 @@ std::optional<int64_t> SmallestMaximum(absl::string_view source) {
 
 TokenTexts::TokenTexts(const Vocabulary& vocabulary) {
   for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
-    Text text = {static_cast<int32_t>(id), 0, -1, 0};
+    Text text = {static_cast<int32_t>(id), 0, -1, 0, 0};
     for (const char byte : vocabulary.tokens[id]) {
       if (byte == '"') {
         text.after_quote = 0;
+        ++text.num_quotes;
         continue;
       }
       if (!BeginsCharacter(byte)) continue;
@@ -69,7 +70,8 @@ TokenTexts::TokenTexts(const Vocabulary& vocabulary) {
 
 void TokenTexts::ForbidLongBeginnings(int64_t max, std::span<uint32_t> mask) const {
   for (const Text& text : with_quote_) {
-    if (text.longest_part > max) Clear(text.id, mask);
+    const bool is_whole = max < 0 && text.num_quotes > 1;
+    if (is_whole || text.longest_part > std::max<int64_t>(max, 0)) Clear(text.id, mask);
   }
 }
 

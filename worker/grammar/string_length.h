@@ -29,7 +29,7 @@ struct StringLength {
 // tells the largest one that is active. A longer maximum has a larger number.
 int EncodeLength(const StringLength& length);
 StringLength DecodeLength(int code);
-// The smallest maximum that a grammar's source carries, if any does.
+// The smallest maximum that a grammar's source carries, if any does; -1 if there is a minimum.
 std::optional<int64_t> SmallestMaximum(absl::string_view source);
 
 // What the bytes of each token do to a string. Thread-safe.
@@ -38,7 +38,7 @@ class TokenTexts {
   explicit TokenTexts(const Vocabulary& vocabulary);
 
   // Clears the bits of tokens in which a string begins that has more than `max` characters before
-  // it or the token ends: it would not be noticed in time.
+  // it or the token ends: it would not be noticed in time. -1: nor strings that end in the token.
   void ForbidLongBeginnings(int64_t max, std::span<uint32_t> mask) const;
   // The same for tokens that make a string, of which there are `count` characters, too long, or
   // close it too early.
@@ -52,6 +52,7 @@ class TokenTexts {
     int32_t before_quote;  // characters before the first quote, or in all
     int32_t after_quote;   // characters after the last quote; -1: no quote
     int32_t longest_part;  // characters of the longest part that follows a quote
+    int32_t num_quotes;
   };
   std::vector<Text> texts_;       // longest before_quote first
   std::vector<Text> with_quote_;  // those that have one

@@ -1,4 +1,5 @@
 """Ids, texts and chat prompts against the reference library and Jinja2. The bar is no difference at all."""
+import functools
 import json
 import random
 
@@ -75,12 +76,16 @@ def test_decode(name):
         assert ["".join(a["texts"]) for a in answers] == expected
 
 
-def bytes_of(token: str) -> bytes:
-    """What a token of the vocabulary, written in GPT-2's alphabet of bytes, stands for."""
+@functools.cache
+def byte_alphabet() -> dict[str, int]:
+    """GPT-2's alphabet: the character that each byte is written as in vocabularies."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in plain]
-    alphabet = {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
-    return bytes(alphabet[c] for c in token)
+    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def bytes_of(token: str) -> bytes:
+    return bytes(byte_alphabet()[c] for c in token)
 
 
 @both
