@@ -206,8 +206,11 @@ test("every control has a name, and the focus can be seen", () =>
     await ask(page, "Hello");
     for (const view of ["Chat", "API", "Cluster"]) {
       await openTab(page, view);
-      const nameless = await page.locator("button, input:not([hidden]), textarea, a, [role=tab]").evaluateAll((all) =>
-        all.filter((e) => !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML),
+      // All in one step: what the page takes away between two has no label any more.
+      const nameless = await page.evaluate(() =>
+        [...document.querySelectorAll("button, input:not([hidden]), textarea, a, [role=tab]")]
+          .filter((e) => !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length))
+          .map((e) => e.outerHTML),
       );
       assert.deepEqual(nameless, []);
     }
