@@ -17,24 +17,6 @@ constexpr size_t kMaxMetadataPairs = 16;
 constexpr size_t kMaxMetadataKeyBytes = 64;
 constexpr size_t kMaxMetadataValueBytes = 512;
 
-absl::Status ReadMetadata(const FieldReader& fields, std::string* text) {
-  const json* const metadata = fields.Find("metadata");
-  if (metadata == nullptr) return absl::OkStatus();
-  constexpr char kMust[] =
-      "an object of at most 16 strings, names of at most 64 and values of at most 512 bytes";
-  if (!metadata->is_object() || metadata->size() > kMaxMetadataPairs) {
-    return fields.Wrong("metadata", kMust);
-  }
-  for (const auto& [key, value] : metadata->items()) {
-    if (key.size() > kMaxMetadataKeyBytes || !value.is_string() ||
-        value.get_ref<const std::string&>().size() > kMaxMetadataValueBytes) {
-      return fields.Wrong("metadata", kMust);
-    }
-  }
-  *text = metadata->dump();
-  return absl::OkStatus();
-}
-
 // A tier is a step of the priority: "flex" gives way to all others, "priority" goes before them.
 absl::Status ReadUrgency(const FieldReader& fields, OpenAiRequest* request, int32_t* priority) {
   std::string tier;
@@ -56,6 +38,25 @@ absl::Status ReadUrgency(const FieldReader& fields, OpenAiRequest* request, int3
 
 }  // namespace
 
+absl::Status ReadMetadata(const json& body, std::string* text) {
+  const FieldReader fields(body);
+  const json* const metadata = fields.Find("metadata");
+  if (metadata == nullptr) return absl::OkStatus();
+  constexpr char kMust[] =
+      "an object of at most 16 strings, names of at most 64 and values of at most 512 bytes";
+  if (!metadata->is_object() || metadata->size() > kMaxMetadataPairs) {
+    return fields.Wrong("metadata", kMust);
+  }
+  for (const auto& [key, value] : metadata->items()) {
+    if (key.size() > kMaxMetadataKeyBytes || !value.is_string() ||
+        value.get_ref<const std::string&>().size() > kMaxMetadataValueBytes) {
+      return fields.Wrong("metadata", kMust);
+    }
+  }
+  *text = metadata->dump();
+  return absl::OkStatus();
+}
+
 absl::Status ReadAccountFields(const json& body, OpenAiRequest* request,
                                GenerationRequest* generation) {
   const FieldReader fields(body);
@@ -68,7 +69,7 @@ absl::Status ReadAccountFields(const json& body, OpenAiRequest* request,
   std::string hint;
   RETURN_IF_ERROR(fields.Read("prompt_cache_key", &hint));
   RETURN_IF_ERROR(fields.Read("session_id", &hint));
-  return ReadMetadata(fields, &request->metadata_json);
+  return ReadMetadata(body, &request->metadata_json);
 }
 
 }  // namespace quartet::gateway::http

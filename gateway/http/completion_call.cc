@@ -41,7 +41,8 @@ class CompletionCall::PromptSink : public GenerationSink {
 };
 
 CompletionCall::CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> exchange,
-                               const OpenAiRequest& request, StatusObserver observer)
+                               const OpenAiRequest& request, Keeping keeping,
+                               StatusObserver observer)
     : gateway_(gateway),
       exchange_(std::move(exchange)),
       observer_(std::move(observer)),
@@ -51,6 +52,9 @@ CompletionCall::CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> e
       wants_prompts_(request.token_ids || request.prompts.front().wants_prompt_text),
       stop_token_ids_(request.prompts.front().sampling.stop_token_ids),
       n_(request.n),
+      keeping_(std::move(keeping)),
+      keeps_(request.store),
+      messages_json_(request.messages_json),
       answers_(request.prompts.size() * request.n),
       prompts_(request.prompts.size()),
       progress_(answers_.size()),
@@ -72,6 +76,8 @@ CompletionCall::CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> e
   request_id_ = named ? request.request_id : shape_.id;
   shape_.created = absl::ToUnixSeconds(absl::Now());
   for (uint32_t i = 0; i < answers_.size(); ++i) answers_[i].content.index = i;
+  if (keeps_ && stream_) kept_.resize(answers_.size());
+  for (uint32_t i = 0; i < kept_.size(); ++i) kept_[i].index = i;
   shape_.calls = ToolCallShape::Of(request.tools);
   if (shape_.calls.enabled) {
     parsers_.assign(answers_.size(), ToolCallParser(ParserOptions(request.tools)));
@@ -79,9 +85,9 @@ CompletionCall::CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> e
 }
 
 void CompletionCall::Start(Gateway* gateway, std::shared_ptr<HttpExchange> exchange,
-                           OpenAiRequest request, StatusObserver observer) {
-  std::shared_ptr<CompletionCall> call(
-      new CompletionCall(gateway, std::move(exchange), request, std::move(observer)));
+                           OpenAiRequest request, Keeping keeping, StatusObserver observer) {
+  std::shared_ptr<CompletionCall> call(new CompletionCall(gateway, std::move(exchange), request,
+                                                          std::move(keeping), std::move(observer)));
   call->exchange_->SetOnClosed([weak = std::weak_ptr<CompletionCall>(call)] {
     if (const auto self = weak.lock()) self->CancelAll();
   });
@@ -214,28 +220,37 @@ void CompletionCall::PassOn(DeltaEvent delta, std::vector<ToolCallPart> parts) {
 void CompletionCall::PassOnCall(DeltaEvent delta, ToolCallPart part) {
   std::vector<ToolCall>& calls = answers_[delta.index].tool_calls;
   const bool begins = part.kind == ToolCallPart::Kind::kCall;
-  if (begins) calls.push_back({RandomId("call_"), part.text, ""});
+  if (begins) {
+    calls.push_back({RandomId("call_"), part.text, ""});
+  } else {
+    calls.back().arguments_json += part.text;
+  }
   if (stream_) {
+    if (keeps_) Sum(delta, &kept_[delta.index]);
     WriteGathered(delta.index);
     progress_[delta.index].num_tokens += static_cast<uint32_t>(delta.tokens.size());
     return exchange_->Write(
         SseEvent(CallChunk(shape_, delta, part, calls.back().id, Extras(delta.index))));
   }
-  if (!begins) calls.back().arguments_json += part.text;
   PassOn(std::move(delta));
 }
 
 void CompletionCall::PassOn(DeltaEvent delta) {
-  if (stream_) {
-    if (stream_interval_ > 1 && !Gather(&delta)) return;
-    return WriteDelta(delta);
+  if (!stream_) {
+    DeltaEvent* const sum = &answers_[delta.index].content;
+    return Sum(std::move(delta), sum);
   }
-  DeltaEvent& sum = answers_[delta.index].content;
-  sum.text += delta.text;
+  if (keeps_) Sum(delta, &kept_[delta.index]);
+  if (stream_interval_ > 1 && !Gather(&delta)) return;
+  WriteDelta(delta);
+}
+
+void CompletionCall::Sum(DeltaEvent delta, DeltaEvent* sum) const {
+  sum->text += delta.text;
   if (!shape_.logprobs && !shape_.token_ids && !shape_.prompt_logprobs) return;
-  std::move(delta.tokens.begin(), delta.tokens.end(), std::back_inserter(sum.tokens));
+  std::move(delta.tokens.begin(), delta.tokens.end(), std::back_inserter(sum->tokens));
   std::move(delta.prompt_tokens.begin(), delta.prompt_tokens.end(),
-            std::back_inserter(sum.prompt_tokens));
+            std::back_inserter(sum->prompt_tokens));
 }
 
 void CompletionCall::OnFinished(FinishedEvent finished) {
@@ -271,14 +286,22 @@ void CompletionCall::Complete() {
   over_ = true;
   if (stream_) {
     if (shape_.include_usage) exchange_->Write(SseEvent(UsageChunk(shape_, usage_)));
+    for (size_t i = 0; i < kept_.size(); ++i) answers_[i].content = std::move(kept_[i]);
+    // Before the end is out: a client that has it may ask for the answer.
+    if (keeps_) Keep(ResponseBody(shape_, answers_, prompts_, usage_));
     exchange_->Write(kSseDone);
     return exchange_->EndStream();
   }
   HttpResponse response;
   response.headers.emplace_back("X-Request-Id", request_id_);
   response.body = ResponseBody(shape_, answers_, prompts_, usage_);
+  if (keeps_) Keep(response.body);
   exchange_->Respond(std::move(response));
   observer_(200);
+}
+
+void CompletionCall::Keep(std::string body) {
+  keeping_.store->Put({shape_.id, keeping_.tenant, std::move(body), messages_json_});
 }
 
 // One prompt's failure is the whole request's: the response has no place for it beside other

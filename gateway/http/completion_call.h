@@ -15,6 +15,7 @@
 #include "gateway/http/exchange.h"
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
+#include "gateway/http/response_store.h"
 #include "gateway/tool_call_parser.h"
 
 namespace quartet::gateway::http {
@@ -26,15 +27,21 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   // Hears the HTTP status of the answer, once.
   using StatusObserver = std::function<void(int)>;
 
+  // Where an answer is kept if the request asks for it.
+  struct Keeping {
+    ResponseStore* store = nullptr;  // Outlives the call.
+    std::string tenant;
+  };
+
   // Takes the exchange over. REQUIRES: runs on its strand.
   static void Start(Gateway* gateway, std::shared_ptr<HttpExchange> exchange, OpenAiRequest request,
-                    StatusObserver observer);
+                    Keeping keeping, StatusObserver observer);
 
  private:
   class PromptSink;
 
   CompletionCall(Gateway* gateway, std::shared_ptr<HttpExchange> exchange,
-                 const OpenAiRequest& request, StatusObserver observer);
+                 const OpenAiRequest& request, Keeping keeping, StatusObserver observer);
   void StartGenerations(OpenAiRequest request);
   // Takes over what the sinks have put into events_.
   void TakeEvents();
@@ -52,6 +59,8 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   // Sends what was gathered.
   void WriteGathered(uint32_t index);
   void WriteDelta(const DeltaEvent& delta);
+  // Adds a delta to the sum of an answer's.
+  void Sum(DeltaEvent delta, DeltaEvent* sum) const;
   void OnFinished(FinishedEvent finished);
   // What the answer's next chunk carries beside its text. The result points into extra_usage_.
   ChunkExtras Extras(uint32_t index);
@@ -59,6 +68,7 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   void OnFailed(const absl::Status& status);
   void CancelAll();
   void Complete();
+  void Keep(std::string body);
 
   Gateway* const gateway_;
   const std::shared_ptr<HttpExchange> exchange_;
@@ -69,11 +79,15 @@ class CompletionCall : public std::enable_shared_from_this<CompletionCall> {
   const bool wants_prompts_;  // Ids or text of the prompts are told.
   const std::vector<uint32_t> stop_token_ids_;
   const uint32_t n_;
+  const Keeping keeping_;
+  const bool keeps_;
+  const std::string messages_json_;  // If kept: the conversation.
   // The client's own id, or the response's: in the headers, for Control.Abort and in logs.
   std::string request_id_;
   ResponseShape shape_;
   std::vector<Gateway::RequestHandle> handles_;
   std::vector<Answer> answers_;
+  std::vector<DeltaEvent> kept_;         // Of streams that are kept: the sum of each answer.
   std::vector<ToolCallParser> parsers_;  // Empty, or one an answer.
   std::vector<PromptFacts> prompts_;
   // For the chunks of a stream that say more than its text; one entry an answer.

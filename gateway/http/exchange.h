@@ -15,8 +15,9 @@ namespace quartet::gateway::http {
 
 struct HttpRequest {
   std::string method;
-  // Without the query.
+  // Without the query, which is what follows the question mark.
   std::string path;
+  std::string query;
   // The headers of these names, or empty.
   std::string authorization;
   std::string x_tenant;

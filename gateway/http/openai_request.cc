@@ -217,6 +217,10 @@ absl::StatusOr<OpenAiRequest> ParseChatCompletion(absl::string_view text) {
   RETURN_IF_ERROR(ReadChatEcho(fields, &generation));
   RETURN_IF_ERROR(ReadTemplateHints(fields, &std::get<ChatPrompt>(generation.prompt)));
   RETURN_IF_ERROR(CheckPrediction(fields));
+  RETURN_IF_ERROR(fields.Read("store", &request.store));
+  if (request.store) {
+    ASSIGN_OR_RETURN(request.messages_json, OrderedText(text, {"messages"}));
+  }
   RETURN_IF_ERROR(fields.Read("return_prompt_text", &generation.wants_prompt_text));
   Settle(&request, &generation);
   request.prompts.push_back(std::move(generation));

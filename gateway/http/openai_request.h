@@ -38,6 +38,10 @@ struct OpenAiRequest {
   bool tokens_as_ids = false;
   // Answers to each prompt.
   uint32_t n = 1;
+  // Chat only: the answer is kept, with these messages (a JSON list), for the client to come back
+  // to.
+  bool store = false;
+  std::string messages_json;
   // Chat only: the calls that answers are read for.
   ToolUse tools;
   // The client's own name for the request, or empty.

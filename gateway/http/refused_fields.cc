@@ -28,7 +28,6 @@ constexpr RefusedField kRefused[] = {
     {"web_search_options", "null",
      "the server reaches no web; search first and put what you found into the messages"},
     {"moderation", "null", "the server has no moderation model; check texts on your side"},
-    {"store", "false", "the server keeps no answers; keep what you receive"},
     {"prompt_cache_retention", "\"in_memory\"",
      "prefixes are cached in memory, for as long as there is room; send \"in_memory\""},
     {"prompt_cache_options", "{\"mode\":\"implicit\"}",

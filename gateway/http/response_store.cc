@@ -37,6 +37,30 @@ std::shared_ptr<const StoredResponse> ResponseStore::Get(const std::string& id,
   return *found->second;
 }
 
+std::vector<std::shared_ptr<const StoredResponse>> ResponseStore::List(
+    const std::string& tenant) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<std::shared_ptr<const StoredResponse>> responses;
+  for (const auto& stored : order_) {
+    if (stored->tenant == tenant) responses.push_back(stored);
+  }
+  return responses;
+}
+
+bool ResponseStore::SetBody(const std::string& id, const std::string& tenant, std::string body) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = by_id_.find(id);
+  if (found == by_id_.end() || (*found->second)->tenant != tenant) return false;
+  std::shared_ptr<const StoredResponse>& place = *found->second;
+  StoredResponse changed = *place;
+  changed.body = std::move(body);
+  num_bytes_ -= BytesOf(*place);
+  num_bytes_ += BytesOf(changed);
+  place = std::make_shared<const StoredResponse>(std::move(changed));
+  while (num_bytes_ > max_bytes_) Remove(order_.begin());
+  return true;
+}
+
 bool ResponseStore::Delete(const std::string& id, const std::string& tenant) {
   std::lock_guard<std::mutex> lock(mutex_);
   const auto found = by_id_.find(id);

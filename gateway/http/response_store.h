@@ -1,5 +1,5 @@
-// Responses that clients may come back to, in memory: what a restart or newer responses push out is
-// gone.
+// Responses and chat completions that clients may come back to, in memory: what a restart or newer
+// ones push out is gone.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 namespace quartet::gateway::http {
 
@@ -30,6 +31,10 @@ class ResponseStore {
   void Put(StoredResponse response);
   // nullptr if there is none of this id and tenant.
   std::shared_ptr<const StoredResponse> Get(const std::string& id, const std::string& tenant) const;
+  // All of a tenant's, oldest first.
+  std::vector<std::shared_ptr<const StoredResponse>> List(const std::string& tenant) const;
+  // Gives one another body and leaves it in its place; whether there was one.
+  bool SetBody(const std::string& id, const std::string& tenant, std::string body);
   // Whether there was one.
   bool Delete(const std::string& id, const std::string& tenant);
 

@@ -26,6 +26,17 @@ TEST(ResponseStoreTest, TenantsDoNotSeeEachOthers) {
   EXPECT_FALSE(store.Delete("a", "t"));
 }
 
+TEST(ResponseStoreTest, ListsATenantsInTheirOrder) {
+  ResponseStore store;
+  for (const char* id : {"a", "b", "c"}) store.Put({id, id[0] == 'b' ? "u" : "t", "body", "[]"});
+  EXPECT_TRUE(store.SetBody("a", "t", "longer body"));
+  EXPECT_FALSE(store.SetBody("b", "t", "not yours"));
+  const auto listed = store.List("t");
+  ASSERT_EQ(listed.size(), 2u);
+  EXPECT_EQ(listed[0]->body, "longer body");
+  EXPECT_EQ(listed[1]->id, "c");
+}
+
 TEST(ResponseStoreTest, TheOldestGoWhenThereAreTooMany) {
   ResponseStore store(/*max_responses=*/3);
   for (int i = 0; i < 5; ++i) store.Put({absl::StrCat(i), "", "", ""});

@@ -15,6 +15,7 @@
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
 #include "gateway/http/openapi.h"
+#include "gateway/http/path_pattern.h"
 #include "gateway/http/responses_call.h"
 #include "gateway/http/responses_request.h"
 #include "gateway/http/tokenize_call.h"
@@ -28,6 +29,8 @@ namespace {
 using json = nlohmann::ordered_json;
 
 constexpr char kModelPath[] = "/v1/models/{model}";
+constexpr char kChatPath[] = "/v1/chat/completions/{completion_id}";
+constexpr char kChatMessagesPath[] = "/v1/chat/completions/{completion_id}/messages";
 constexpr char kResponsePath[] = "/v1/responses/{response_id}";
 constexpr char kInvalidRequest[] = "invalid_request_error";
 
@@ -63,40 +66,6 @@ HttpResponse WrongMethod(const HttpRequest& request, const std::string& allowed)
   return response;
 }
 
-// %XX in a path, for model names with a slash or other signs in them.
-std::string PercentDecode(absl::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto hex = [&](size_t at) {
-      const char c = at < text.size() ? text[at] : '?';
-      return c >= '0' && c <= '9'   ? c - '0'
-             : c >= 'a' && c <= 'f' ? c - 'a' + 10
-             : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                    : -1;
-    };
-    if (text[i] == '%' && hex(i + 1) >= 0 && hex(i + 2) >= 0) {
-      out.push_back(static_cast<char>(hex(i + 1) * 16 + hex(i + 2)));
-      i += 2;
-    } else {
-      out.push_back(text[i]);
-    }
-  }
-  return out;
-}
-
-// Whether `path` is that of a route, which may end with a parameter: "/v1/models/{model}". Names of
-// models may have slashes, as they are or as %2F.
-bool PathFits(absl::string_view pattern, absl::string_view path) {
-  const size_t parameter = pattern.find('{');
-  if (parameter == absl::string_view::npos) return path == pattern;
-  return path.size() > parameter && absl::StartsWith(path, pattern.substr(0, parameter));
-}
-
-// What the parameter at the end of `path` is, if it is one of those of `pattern`.
-std::string PathParameter(absl::string_view pattern, absl::string_view path) {
-  return PercentDecode(path.substr(pattern.find('{')));
-}
-
 absl::Status NoSuchResponse(const std::string& id) {
   return WithField(
       absl::NotFoundError(absl::StrCat("There is no response with the id '", id,
@@ -121,6 +90,29 @@ struct Routes::Route {
          [](Routes& r, Exchange e) { r.Complete(std::move(e), /*chat=*/false); }},
         {"/v1/chat/completions", "POST", "chat completions, plain or streamed",
          [](Routes& r, Exchange e) { r.Complete(std::move(e), /*chat=*/true); }},
+        {"/v1/chat/completions", "GET", "those that were stored",
+         [](Routes& r, Exchange e) { r.Respond(*e, r.chats_.List(e->request())); }},
+        {kChatMessagesPath, "GET", "the conversation that one answered",
+         [](Routes& r, Exchange e) {
+           const HttpRequest& request = e->request();
+           r.Respond(*e,
+                     r.chats_.Messages(PathParameter(kChatMessagesPath, request.path), request));
+         }},
+        {kChatPath, "GET", "one of them",
+         [](Routes& r, Exchange e) {
+           const HttpRequest& request = e->request();
+           r.Respond(*e, r.chats_.Get(PathParameter(kChatPath, request.path), request));
+         }},
+        {kChatPath, "POST", "gives it other metadata",
+         [](Routes& r, Exchange e) {
+           const HttpRequest& request = e->request();
+           r.Respond(*e, r.chats_.Update(PathParameter(kChatPath, request.path), request));
+         }},
+        {kChatPath, "DELETE", "forgets it",
+         [](Routes& r, Exchange e) {
+           const HttpRequest& request = e->request();
+           r.Respond(*e, r.chats_.Delete(PathParameter(kChatPath, request.path), request));
+         }},
         {"/v1/responses", "POST", "OpenAI's Responses, plain or streamed",
          [](Routes& r, Exchange e) { r.CreateResponse(std::move(e)); }},
         {kResponsePath, "GET", "a response made before",
@@ -219,10 +211,12 @@ void Routes::Complete(std::shared_ptr<HttpExchange> exchange, bool chat) {
   }
   request->request_id = std::move(id);
   std::string tenant = TenantOf(exchange->request().x_tenant, exchange->request().authorization);
+  // Who asks for a kept answer later names no end user.
+  CompletionCall::Keeping keeping{&chats_.store(), tenant};
   if (tenant.empty()) tenant = request->end_user;
   for (GenerationRequest& prompt : request->prompts) prompt.tenant = tenant;
   body = std::string();  // Megabytes that would stay as long as the answer takes.
-  CompletionCall::Start(gateway_, exchange, *std::move(request),
+  CompletionCall::Start(gateway_, exchange, *std::move(request), std::move(keeping),
                         [metrics = metrics_, path = exchange->request().path](int status) {
                           metrics->ObserveHttp(path, status);
                         });

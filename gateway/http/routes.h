@@ -9,6 +9,7 @@
 #include "gateway/gateway.h"
 #include "gateway/http/exchange.h"
 #include "gateway/http/response_store.h"
+#include "gateway/http/stored_chats.h"
 #include "gateway/http/tokenize_call.h"
 #include "gateway/http/web_page.h"
 #include "gateway/metrics.h"
@@ -48,6 +49,7 @@ class Routes : public HttpHandler {
 
   Gateway* const gateway_;
   Metrics* const metrics_;
+  StoredChats chats_;
   ResponseStore responses_;
   const absl::Time start_;  // When this began to serve.
   const WebPage page_;

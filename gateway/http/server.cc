@@ -200,7 +200,9 @@ net::awaitable<void> Connection::Run() {
     HttpRequest request;
     request.method = std::string(message.method_string());
     request.path = std::string(message.target());
-    request.path.resize(std::min(request.path.find('?'), request.path.size()));
+    const size_t path_size = std::min(request.path.find('?'), request.path.size());
+    if (path_size < request.path.size()) request.query = request.path.substr(path_size + 1);
+    request.path.resize(path_size);
     request.authorization = std::string(message[beast::http::field::authorization]);
     request.x_tenant = std::string(message["X-Tenant"]);
     request.accept = std::string(message[beast::http::field::accept]);

@@ -19,7 +19,6 @@ REFUSED = {
     "prompt_embeds": "AAAA",
     "web_search_options": {"search_context_size": "low"},
     "moderation": {"model": "omni-moderation-latest"},
-    "store": True,
     "prompt_cache_retention": "24h",
     "prompt_cache_options": {"mode": "explicit"},
     "logits_processors": ["my_package.Processor"],

@@ -175,6 +175,17 @@ def test_a_tools_answer_goes_back_into_the_conversation(client, model):
     assert last.choices[0].message.content and not last.choices[0].message.tool_calls
 
 
+def test_a_stored_completion_can_be_come_back_to(client, model):
+    made = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=8, temperature=0, store=True, metadata={"run": "stored"})
+    assert client.chat.completions.retrieve(made.id).choices[0].message.content == made.choices[0].message.content
+    assert [c.id for c in client.chat.completions.list(metadata={"run": "stored"})] == [made.id]
+    assert [m.content for m in client.chat.completions.messages.list(made.id)] == [m["content"] for m in MESSAGES]
+    assert client.chat.completions.update(made.id, metadata={"run": "renamed"}).metadata == {"run": "renamed"}
+    assert client.chat.completions.delete(made.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.retrieve(made.id)
+
+
 def test_a_response(client, model):
     answer = client.responses.create(model=model, input="Name the capital of France.", max_output_tokens=40, temperature=0)
     assert "Paris" in answer.output_text and answer.status == "completed"

@@ -16,6 +16,7 @@
 #include "kernels/cpu/path_counters.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/testing/engine_harness.h"
+#include "worker/engine/testing/history_matcher.h"
 #include "worker/model/testing/decoder_group.h"
 
 namespace quartet::engine {
@@ -64,6 +65,7 @@ struct StepCounters {
   int64_t preemptions = 0;
   int64_t cached_tokens = 0;
   int64_t resumed = 0;
+  int64_t constrained = 0;  // sequences with a grammar
 };
 
 // Passes steps on and looks at them.
@@ -183,6 +185,11 @@ class RepeatableTokensTest : public ::testing::TestWithParam<std::string> {
       params.frequency_penalty = OneOf({0.0f, 0.4f});
     }
     if (Pick(0, 3) == 0) params.logit_bias = {{static_cast<int32_t>(Pick(0, 99)), 2.5f}};
+    if (Pick(0, 3) == 0) {
+      params.allowed_token_ids = RandomTokens(60);
+    } else if (Pick(0, 3) == 0) {
+      params.banned_sequences = {RandomTokens(1), RandomTokens(2), {7, 8, 9}};
+    }
     params.seed = random_();
     params.max_tokens = Pick(0, 2) == 0 ? Pick(1, 20) : Pick(80, 140);
     params.min_tokens = Pick(0, params.max_tokens);
@@ -218,6 +225,15 @@ class RepeatableTokensTest : public ::testing::TestWithParam<std::string> {
     return requests;
   }
 
+  // A third of the requests have a grammar, which each submission walks anew.
+  SequenceRequest WithGrammar(SequenceRequest request) {
+    if (request.key.sequence_id % 3 != 0) return request;
+    request.matcher = std::make_shared<HistoryMatcher>(kVocabulary);
+    for (const int32_t id : request.output_ids) EXPECT_TRUE(request.matcher->Accept(id).ok());
+    ++counters_.constrained;
+    return request;
+  }
+
   // Runs the requests, which come one after another at random times if `scattered`, else at once.
   Outputs Serve(const SchedulerOptions& scheduler, const std::vector<SequenceRequest>& requests,
                 bool scattered, DecoderGroup* group) {
@@ -238,7 +254,7 @@ class RepeatableTokensTest : public ::testing::TestWithParam<std::string> {
     for (bool ran = true; ran || next < requests.size();) {
       now += absl::Milliseconds(Pick(0, 3000));
       while (next < requests.size() && (!scattered || Pick(0, 2) > 0)) {
-        EXPECT_TRUE(engine.Submit(requests[next++]).ok());
+        EXPECT_TRUE(engine.Submit(WithGrammar(requests[next++])).ok());
       }
       const absl::StatusOr<bool> result = engine.RunStep();
       EXPECT_TRUE(result.ok()) << result.status();
@@ -340,12 +356,14 @@ TEST_P(RepeatableTokensTest, TokensAndLogprobsAreTheSameBitsAloneAndAmongOthers)
   std::cout << "seed " << Seed() << ": " << counters_.steps << " steps, " << counters_.mixed_steps
             << " mixed, " << counters_.preemptions << " preemptions, "
             << counters_.chunks_off_block_edges << " chunks off block edges, "
-            << counters_.cached_tokens << " cached tokens, " << counters_.resumed << " resumed\n";
+            << counters_.cached_tokens << " cached tokens, " << counters_.resumed << " resumed, "
+            << counters_.constrained << " with a grammar\n";
   EXPECT_GT(counters_.mixed_steps, 0);
   EXPECT_GT(counters_.preemptions, 0);
   EXPECT_GT(counters_.cached_tokens, 0);
   EXPECT_GT(counters_.chunks_off_block_edges, 0);
   EXPECT_GT(counters_.resumed, 0);
+  EXPECT_GT(counters_.constrained, 0);
   for (int splits = 1; splits <= paths_.kManySplits; ++splits) {
     EXPECT_GT(paths_.attention_whole[splits], 0u) << splits << " splits of the cache";
   }
