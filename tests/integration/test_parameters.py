@@ -297,47 +297,6 @@ def test_x_request_id(server):
     assert response.headers["X-Request-Id"] == "my-id-2" and response.json()["id"] == "cmpl-my-id-2"
 
 
-def test_store(server, ask):
-    def get(path, status=200, **query):
-        response = requests.get(f"{server.url}/v1/chat/completions{path}", params=query, headers={"X-Tenant": "keeper"}, timeout=10)
-        assert response.status_code == status, response.text
-        return response.json()
-
-    def make(**parameters):
-        body = {"messages": USER, **GREEDY, "store": True, **parameters}
-        response = server.post("/v1/chat/completions", body, headers={"X-Tenant": "keeper"}, stream=parameters.get("stream", False))
-        assert response.status_code == 200, response.text
-        return response
-
-    whole = make(metadata={"job": "7"}).json()
-    assert get("/" + whole["id"]) == whole
-    chunks = [e for e in sse_events(make(stream=True)) if e != "[DONE]"]
-    streamed = get("/" + chunks[0]["id"])
-    text = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks)
-    assert streamed["choices"][0]["message"]["content"] == text == whole["choices"][0]["message"]["content"]
-    assert streamed["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"]
-
-    assert [c["id"] for c in get("")["data"]] == [whole["id"], streamed["id"]]
-    assert [c["id"] for c in get("", order="desc", limit=1)["data"]] == [streamed["id"]]
-    assert get("", limit=1)["has_more"] and not get("", after=whole["id"])["has_more"]
-    assert [c["id"] for c in get("", **{"metadata[job]": "7"})["data"]] == [whole["id"]]
-    assert get("", model="another")["data"] == []
-    for query in ({"limit": 0}, {"order": "up"}, {"after": "nobody"}):
-        assert get("", 400, **query)["error"]["param"] == next(iter(query))
-    assert [m["content"] for m in get(f"/{whole['id']}/messages")["data"]] == [USER[0]["content"]]
-
-    url = f"{server.url}/v1/chat/completions/{whole['id']}"
-    tenant = {"headers": {"X-Tenant": "keeper"}, "timeout": 10}
-    assert requests.post(url, json={"metadata": {"job": "8"}}, **tenant).json()["metadata"] == {"job": "8"}
-    assert get("/" + whole["id"])["metadata"] == {"job": "8"}
-    assert requests.post(url, json={}, **tenant).json()["error"]["param"] == "metadata"
-    assert requests.get(url, timeout=10).status_code == 404, "another tenant"
-    assert requests.delete(url, **tenant).json() == {"object": "chat.completion.deleted", "id": whole["id"], "deleted": True}
-    get("/" + whole["id"], 404)
-    unstored = ask(USER)
-    get("/" + unstored["id"], 404)
-
-
 def test_metadata(ask):
     assert ask(USER, metadata={"job": "7"})["metadata"] == {"job": "7"}
 

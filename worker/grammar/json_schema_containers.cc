@@ -259,23 +259,7 @@ absl::StatusOr<Expression> JsonSchemaWriter::ArrayValue(const Schema& schema,
     }
   }
   std::vector<std::string> prefix;
-  if (schema.contains("prefixItems")) {
-    const Schema& items = schema["prefixItems"];
-    if (!items.is_array() || items.size() > kMaxPrefixItems) {
-      return SchemaError(path, absl::StrCat("prefixItems must be a list of at most ",
-                                            kMaxPrefixItems, " schemas"));
-    }
-    for (const Schema& item : items) {
-      const std::string item_path = absl::StrCat(path, "/prefixItems/", prefix.size());
-      ASSIGN_OR_RETURN(Expression expression, Value(item, item_path, depth + 1));
-      if (!expression.has_value()) {
-        max = std::min<int64_t>(max.value_or(kMaxRegexRepetition),
-                                static_cast<int64_t>(prefix.size()));
-        break;
-      }
-      prefix.push_back(*std::move(expression));
-    }
-  }
+  RETURN_IF_ERROR(ReadPrefixItems(schema, path, depth, &prefix, &max));
   Schema rest_schema = true;
   std::string keyword = "items";
   for (const char* known : {"unevaluatedItems", "items"}) {
@@ -292,6 +276,38 @@ absl::StatusOr<Expression> JsonSchemaWriter::ArrayValue(const Schema& schema,
   if (!rest.has_value()) max = std::min(max.value_or(num_prefix), num_prefix);
   if (max.has_value() && *max < min) return Expression();
 
+  const std::string inside = ItemsTail(prefix, rest, min, max);
+  return Expression(rules_.Add(
+      "array", absl::StrCat("\"[\" ", white_space_, " ", inside, " ", white_space_, " \"]\"")));
+}
+
+// Of the items of "prefixItems", in order. One that no value fits ends the array before it.
+absl::Status JsonSchemaWriter::ReadPrefixItems(const Schema& schema, const std::string& path,
+                                               int depth, std::vector<std::string>* prefix,
+                                               std::optional<int64_t>* max) {
+  if (!schema.contains("prefixItems")) return absl::OkStatus();
+  const Schema& items = schema["prefixItems"];
+  if (!items.is_array() || items.size() > kMaxPrefixItems) {
+    return SchemaError(
+        path, absl::StrCat("prefixItems must be a list of at most ", kMaxPrefixItems, " schemas"));
+  }
+  for (const Schema& item : items) {
+    const std::string item_path = absl::StrCat(path, "/prefixItems/", prefix->size());
+    ASSIGN_OR_RETURN(Expression expression, Value(item, item_path, depth + 1));
+    if (!expression.has_value()) {
+      const auto num_before = static_cast<int64_t>(prefix->size());
+      *max = std::min(max->value_or(kMaxRegexRepetition), num_before);
+      break;
+    }
+    prefix->push_back(*std::move(expression));
+  }
+  return absl::OkStatus();
+}
+
+std::string JsonSchemaWriter::ItemsTail(const std::vector<std::string>& prefix,
+                                        const Expression& rest, int64_t min,
+                                        std::optional<int64_t> max) {
+  const int64_t num_prefix = static_cast<int64_t>(prefix.size());
   // From the end: what may follow the first i items.
   std::string tail = "\"\"";
   const int64_t listed = std::min(num_prefix, max.value_or(num_prefix));
@@ -314,8 +330,7 @@ absl::StatusOr<Expression> JsonSchemaWriter::ArrayValue(const Schema& schema,
         absl::StrCat(i > 0 ? Comma() + " " : "", prefix[static_cast<size_t>(i)], " ", tail);
     tail = rules_.Add("items", i < min ? item : absl::StrCat("\"\" | ", item));
   }
-  return Expression(rules_.Add(
-      "array", absl::StrCat("\"[\" ", white_space_, " ", tail, " ", white_space_, " \"]\"")));
+  return tail;
 }
 
 }  // namespace quartet::grammar

@@ -75,6 +75,11 @@ class JsonSchemaWriter {
   // Names that none of the properties has.
   std::string OtherName(const std::vector<Property>& properties);
   absl::StatusOr<Expression> ArrayValue(const Schema& schema, const std::string& path, int depth);
+  absl::Status ReadPrefixItems(const Schema& schema, const std::string& path, int depth,
+                               std::vector<std::string>* prefix, std::optional<int64_t>* max);
+  // What may stand between the brackets: the items of `prefix`, then any number of `rest`.
+  std::string ItemsTail(const std::vector<std::string>& prefix, const Expression& rest, int64_t min,
+                        std::optional<int64_t> max);
 
   absl::StatusOr<std::optional<int64_t>> Count(const Schema& schema, const char* keyword,
                                                const std::string& path) const;
