@@ -4,11 +4,32 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/logging.h"
 #include "gateway/fingerprint.h"
+#include "gateway/request_error.h"
 
 namespace quartet::gateway {
+namespace {
+
+// A worker names what it refuses as quartet.v1 does; clients of HTTP know it by the field that they
+// sent.
+absl::Status InClientsWords(const absl::Status& status,
+                            const std::optional<StructuredOutput>& shape) {
+  absl::string_view rest = status.message();
+  if (!absl::IsInvalidArgument(status) || !absl::StartsWith(rest, "structured_output")) {
+    return status;
+  }
+  const absl::string_view name = rest.substr(0, rest.find_first_of(": "));
+  rest.remove_prefix(name.size());
+  const bool is_renamed = shape.has_value() && !shape->field.empty();
+  const std::string field = is_renamed ? shape->field : std::string(name);
+  return InvalidField(field, absl::StrCat(field, rest));
+}
+
+}  // namespace
+
 Generation::Generation(const GenerationEnvironment& environment,
                        std::shared_ptr<const ModelFacts> model, GenerationRequest request,
                        uint64_t drawn_seed, Admission::Ticket ticket,
@@ -149,7 +170,9 @@ void Generation::OnChoiceFinished(FinishedEvent finished, uint32_t num_tokens) {
   FinishIfComplete();
 }
 
-void Generation::OnChoiceFailed(const absl::Status& status) { Fail(status); }
+void Generation::OnChoiceFailed(const absl::Status& status) {
+  Fail(InClientsWords(status, prepared_->request.structured_output));
+}
 
 void Generation::OnChoiceWaiting(uint32_t index, bool waiting, const absl::Status& why) {
   if (stage_ != Stage::kRunning) return;

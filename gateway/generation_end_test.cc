@@ -44,6 +44,23 @@ TEST_F(GenerationTest, ALostWorkerLosesAndDoublesNothing) {
   EXPECT_THAT(sink->All<FailedEvent>(), IsEmpty()) << "the resume timer is off";
 }
 
+TEST_F(GenerationTest, ARefusedShapeIsNamedByTheClientsField) {
+  for (const std::string field : {"response_format.json_schema", ""}) {
+    GenerationRequest request = Request("x");
+    request.structured_output.emplace();
+    request.structured_output->field = field;
+    const auto sink = Generate(std::move(request));
+    SequenceNews news = News(group_.submissions.back(), {});
+    news.error = absl::InvalidArgumentError("structured_output.json_schema: keyword \"not\" at #");
+    Step(group_, news);
+    ASSERT_THAT(sink->All<FailedEvent>(), SizeIs(1));
+    const absl::Status status = sink->All<FailedEvent>()[0].status;
+    const std::string named = field.empty() ? "structured_output.json_schema" : field;
+    EXPECT_EQ(ErrorParam(status), named);
+    EXPECT_EQ(status.message(), named + ": keyword \"not\" at #");
+  }
+}
+
 TEST_F(GenerationTest, GoesOnOnlyWhereTheNumbersAreTheSame) {
   const auto sink = Generate(Request("x"));
   Tokens({'a'});

@@ -48,6 +48,8 @@ struct StructuredOutput {
   std::vector<std::string> choices;
   // JSON without white space between its tokens.
   bool compact_json = false;
+  // The client's field that asked for it, for messages; empty: quartet.v1's.
+  std::string field;
 };
 
 struct ToolCall {

@@ -259,6 +259,7 @@ absl::Status ReadStructuredOutput(const json& body, absl::string_view text,
     return InvalidField(found[0].field, absl::StrCat(found[0].field, " must not be empty"));
   }
   *output = std::move(found[0].output);
+  (*output)->field = std::move(found[0].field);
   return absl::OkStatus();
 }
 

@@ -220,6 +220,7 @@ StructuredOutput StructuralTag(ordered_json format) {
   StructuredOutput shape;
   shape.kind = StructuredOutput::Kind::kStructuralTag;
   shape.text = tag.dump();
+  shape.field = "tools";
   return shape;
 }
 

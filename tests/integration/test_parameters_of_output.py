@@ -171,6 +171,12 @@ def test_structured_outputs_json(text):
         jsonschema.validate(json.loads(text(structured_outputs={"json": schema}, **FORMATS)), SCHEMA)
 
 
+def test_a_shape_that_cannot_be_honoured_names_the_clients_field(server):
+    schema = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
+    error = refusal(server, prompt=FRANCE, structured_outputs={"json": schema})
+    assert error["param"] == "structured_outputs.json" and 'keyword "not" at #/properties/a' in error["message"], error
+
+
 def test_structured_outputs_regex(text):
     assert text(structured_outputs={"regex": "[0-9]{4}-[0-9]{2}"}, **FORMATS)[4] == "-"
 
