@@ -267,6 +267,8 @@ absl::StatusOr<ResponsesRequest> ParseResponses(absl::string_view text,
   absl::StatusOr<OpenAiRequest> chat = ParseChatCompletion(reading.chat.dump());
   if (!chat.ok()) return Renamed(chat.status(), sources);
   request.chat = *std::move(chat);
+  std::optional<StructuredOutput>& shape = request.chat.prompts.front().structured_output;
+  if (shape.has_value() && shape->field != "tools") shape->field = "text.format";
   request.echo_json = reading.echo.dump();
   return request;
 }

@@ -29,6 +29,12 @@ def or_skip(call, **parameters):
         raise
 
 
+def test_a_schema_that_cannot_be_honoured_names_text_format(server):
+    schema = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}, "required": ["a"], "additionalProperties": False}
+    response = server.post("/v1/responses", {"input": "x", "text": {"format": {"type": "json_schema", "name": "s", "schema": schema}}})
+    assert response.status_code == 400 and response.json()["error"]["param"] == "text.format", response.text
+
+
 def test_create(client, model):
     response = client.responses.create(model=model, input=INPUT, temperature=0, max_output_tokens=40)
     assert "Paris" in response.output_text
