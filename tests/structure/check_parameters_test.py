@@ -13,7 +13,7 @@ TESTS, DOCS = "tests/integration", "docs/api.md"
 PLANTED = [
     (DOCS, "| `top_k` |", "| `top_kk` |", "no row for top_k,"),
     (DOCS, "| `stream_options.include_usage` |", "| `stream_options.usage` |", "no row for stream_options.include_usage,"),
-    (DOCS, "| `store` |", "| `stored` |", "store is refused in one of"),
+    (DOCS, "| `moderation` |", "| `moderated` |", "moderation is refused in one of"),
     (DOCS, "`test_seed`", "`test_seeds`", "names test_seeds"),
     (TESTS + "/test_parameters_of_output.py", "def test_min_p(", "def try_min_p(", "names test_min_p, which"),
     (TESTS + "/parameters.py", '"watermarking": True,', "", "watermarking is refused in one of"),
