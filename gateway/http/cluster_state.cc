@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/version.h"
+#include "gateway/http/json_body.h"
 
 namespace quartet::gateway::http {
 namespace {
@@ -53,7 +54,7 @@ std::string ClusterStateJson(const ServerState& state, const std::vector<GroupSt
       {"grpc_port", facts.grpc_port}, {"model", Model(state)},
       {"groups", json::array()}};
   for (const GroupState& group : groups) body["groups"].push_back(Group(group));
-  return body.dump(-1, ' ', false, json::error_handler_t::replace);
+  return Dump(body);
 }
 
 }  // namespace quartet::gateway::http

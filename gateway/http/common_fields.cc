@@ -16,8 +16,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kMaxTokens = 1'000'000'000;
-
 absl::Status ReadStop(const FieldReader& fields, std::vector<std::string>* stops) {
   const json* const stop = fields.Find("stop");
   if (stop == nullptr) return absl::OkStatus();

@@ -135,6 +135,10 @@ absl::StatusOr<std::string> OrderedText(absl::string_view body,
   return value->dump();
 }
 
+std::string Dump(const ordered_json& value) {
+  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
 std::string Show(const json& value) {
   return Cut(value.dump(-1, ' ', false, json::error_handler_t::replace), kMaxShownBytes);
 }

@@ -32,6 +32,9 @@ absl::StatusOr<std::vector<std::string>> OrderedElements(absl::string_view body,
 absl::StatusOr<std::string> OrderedText(absl::string_view body,
                                         const std::vector<std::string>& path);
 
+// JSON on one line, for answers; bytes that are no UTF-8 become U+FFFD.
+std::string Dump(const nlohmann::ordered_json& value);
+
 // A value for a message: its JSON, cut when long.
 std::string Show(const nlohmann::json& value);
 

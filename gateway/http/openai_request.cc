@@ -17,7 +17,6 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-constexpr int64_t kMaxTokens = 1'000'000'000;
 constexpr size_t kMaxPrompts = 1024;
 
 bool IsIds(const json& value) {

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "gateway/http/json_body.h"
 #include "gateway/http/logprobs_json.h"
 #include "gateway/request_error.h"
 
@@ -14,10 +15,6 @@ using json = nlohmann::ordered_json;
 
 // Padded chunks have a multiple of this many bytes, nearly.
 constexpr size_t kPaddedBytes = 128;
-
-std::string Dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
 
 json Reason(FinishReason reason) {
   switch (reason) {

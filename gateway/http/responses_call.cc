@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "gateway/http/json_body.h"
 #include "gateway/http/openai_response.h"
 #include "gateway/http/responses_items.h"
 #include "gateway/http/sse.h"
@@ -13,10 +14,6 @@ namespace quartet::gateway::http {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-std::string Dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
 
 }  // namespace
 

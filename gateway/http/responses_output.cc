@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "gateway/http/json_body.h"
 #include "gateway/http/logprobs_json.h"
 #include "gateway/http/random_id.h"
 
@@ -10,10 +11,6 @@ namespace quartet::gateway::http {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-std::string Dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
 
 json TextPart() {
   return {{"type", "output_text"},

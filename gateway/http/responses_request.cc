@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/status_macros.h"
+#include "gateway/http/common_fields.h"
 #include "gateway/http/json_body.h"
 #include "gateway/http/responses_items.h"
 #include "gateway/request_error.h"
@@ -17,8 +18,6 @@ namespace quartet::gateway::http {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-constexpr int64_t kMaxTokens = 1'000'000'000;
 
 // Of the same name and meaning in chat requests. Those behind the first line are not OpenAI's.
 constexpr const char* kSameInChat[] = {"model",

@@ -12,6 +12,7 @@
 #include "common/version.h"
 #include "gateway/http/cluster_state.h"
 #include "gateway/http/completion_call.h"
+#include "gateway/http/json_body.h"
 #include "gateway/http/openai_request.h"
 #include "gateway/http/openai_response.h"
 #include "gateway/http/openapi.h"
@@ -37,7 +38,7 @@ constexpr char kInvalidRequest[] = "invalid_request_error";
 HttpResponse Json(int status, const json& body) {
   HttpResponse response;
   response.status = status;
-  response.body = body.dump(-1, ' ', false, json::error_handler_t::replace);
+  response.body = Dump(body);
   return response;
 }
 

@@ -32,7 +32,7 @@ std::string TenantOf(const HttpRequest& request) {
 
 HttpResponse Json(const json& body) {
   HttpResponse response;
-  response.body = body.dump(-1, ' ', false, json::error_handler_t::replace);
+  response.body = Dump(body);
   return response;
 }
 

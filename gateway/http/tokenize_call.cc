@@ -66,7 +66,7 @@ absl::StatusOr<DetokenizeRequest> ParseDetokenize(const std::string& text) {
 
 HttpResponse Json(const ordered_json& body) {
   HttpResponse response;
-  response.body = body.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  response.body = Dump(body);
   return response;
 }
 
